@@ -1,0 +1,1 @@
+//! Services and EndpointSlices to records to a DNS server.

@@ -1,0 +1,1 @@
+//! Pod workers, volumes, probes, status, node lease, streaming server.

@@ -1,0 +1,1 @@
+//! Services and EndpointSlices to pure rules to a proxy backend.

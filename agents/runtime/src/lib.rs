@@ -1,0 +1,1 @@
+//! The embedded CRI servers: wasm and hollow.

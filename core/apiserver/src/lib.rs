@@ -1,0 +1,1 @@
+//! HTTP in, objects out: filters, handlers, registry, admission, discovery, OpenAPI.

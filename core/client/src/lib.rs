@@ -1,0 +1,1 @@
+//! Client, reflector, informer, workqueue, leader election, event recorder.

@@ -1,0 +1,1 @@
+//! The cloud-controller-manager: node and service controllers over the provider trait.

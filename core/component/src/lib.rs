@@ -1,0 +1,1 @@
+//! What every process needs: logging, metrics, admin endpoint, config, signals, start order.

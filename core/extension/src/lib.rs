@@ -1,0 +1,1 @@
+//! The extension-point traits and their plain structs, the mirror of wit/.

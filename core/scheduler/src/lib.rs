@@ -1,0 +1,1 @@
+//! Queue, cache, framework, bind, preemption.

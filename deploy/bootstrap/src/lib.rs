@@ -1,0 +1,1 @@
+//! PKI, kubeconfigs, join tokens, component configs.

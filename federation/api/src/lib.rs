@@ -1,0 +1,1 @@
+//! Federation kinds and pure matching, placement, division, overriding, aggregation.

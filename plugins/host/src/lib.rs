@@ -1,0 +1,1 @@
+//! The only crate that runs decisions in wasmtime: engine, loader, limits, rollout, adapters.

@@ -1,0 +1,1 @@
+//! The guest side for plugin authors, thin over wit-bindgen.
