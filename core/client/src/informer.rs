@@ -51,10 +51,7 @@ pub struct Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            synced: self.synced.clone(),
-        }
+        Self { shared: self.shared.clone(), synced: self.synced.clone() }
     }
 }
 
@@ -68,9 +65,7 @@ where
         what: String,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            state: RwLock::new(State::default()),
-        });
+        let shared = Arc::new(Shared { state: RwLock::new(State::default()) });
         let (set_synced, synced) = watch::channel(false);
         tokio::spawn(follow(events, shared.clone(), set_synced, what, stop));
         Self { shared, synced }
@@ -130,10 +125,7 @@ where
         let (sender, receiver) = unbounded_channel();
         let mut state = self.shared.state.write();
         for object in state.objects.values() {
-            let _ = sender.send(Change::Applied {
-                old: None,
-                new: object.clone(),
-            });
+            let _ = sender.send(Change::Applied { old: None, new: object.clone() });
         }
         state.subscribers.push(sender);
         receiver
@@ -151,10 +143,7 @@ struct State<K> {
 
 impl<K> Default for State<K> {
     fn default() -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            subscribers: Vec::new(),
-        }
+        Self { objects: BTreeMap::new(), subscribers: Vec::new() }
     }
 }
 
@@ -177,12 +166,8 @@ impl<K: Resource> State<K> {
 
     /// Takes the outcome of a new list: what is no longer there is deleted, the rest is applied.
     fn replace(&mut self, listed: HashMap<ObjectKey, K>) {
-        let gone: Vec<_> = self
-            .objects
-            .keys()
-            .filter(|key| !listed.contains_key(*key))
-            .cloned()
-            .collect();
+        let gone: Vec<_> =
+            self.objects.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
         for key in gone {
             if let Some(last) = self.objects.remove(&key) {
                 self.publish(&Change::Deleted(last));
@@ -197,10 +182,9 @@ impl<K: Resource> State<K> {
     {
         self.subscribers.retain(|subscriber| {
             let copy = match change {
-                Change::Applied { old, new } => Change::Applied {
-                    old: old.clone(),
-                    new: new.clone(),
-                },
+                Change::Applied { old, new } => {
+                    Change::Applied { old: old.clone(), new: new.clone() }
+                }
                 Change::Deleted(last) => Change::Deleted(last.clone()),
             };
             subscriber.send(copy).is_ok()
@@ -310,10 +294,8 @@ mod tests {
         while seen.last().map(String::as_str) != Some("+default/new") {
             seen.push(describe(changes.recv().await.expect("the informer runs")));
         }
-        let after_first_list: Vec<_> = seen
-            .iter()
-            .skip_while(|change| !change.starts_with('-'))
-            .collect();
+        let after_first_list: Vec<_> =
+            seen.iter().skip_while(|change| !change.starts_with('-')).collect();
         assert_eq!(after_first_list, ["-default/gone", "+default/new"]);
     }
 }

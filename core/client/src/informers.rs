@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 
 use kube::api::DynamicObject;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
@@ -33,11 +33,7 @@ struct Which {
 impl Informers {
     /// Informers of one client's view; they run until `stop`.
     pub fn new(client: Client, stop: CancellationToken) -> Self {
-        Self {
-            client,
-            stop,
-            running: Mutex::default(),
-        }
+        Self { client, stop, running: Mutex::default() }
     }
 
     /// The client that the informers list and watch with.
@@ -64,10 +60,14 @@ impl Informers {
 
     /// All objects of a kind known only at run time.
     pub fn dynamic(&self, resource: &ApiResource) -> Informer<DynamicObject> {
-        let what = format!(
-            "{}.{}/{}",
-            resource.plural, resource.group, resource.version
-        );
+        let what = format!("{}.{}/{}", resource.plural, resource.group, resource.version);
+        let api = Api::all_with(self.client.clone(), resource);
+        self.start(api, what, watcher::Config::default())
+    }
+
+    /// The metadata of all objects of a kind known only at run time.
+    pub fn metadata(&self, resource: &ApiResource) -> Informer<PartialObjectMeta<DynamicObject>> {
+        let what = format!("{}.{}/{}", resource.plural, resource.group, resource.version);
         let api = Api::all_with(self.client.clone(), resource);
         self.start(api, what, watcher::Config::default())
     }
@@ -76,6 +76,20 @@ impl Informers {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
+        self.share(what, &config.clone(), |what| {
+            Informer::start(watcher::watcher(api, config), what, self.stop.clone())
+        })
+    }
+
+    fn share<K>(
+        &self,
+        what: String,
+        config: &watcher::Config,
+        start: impl FnOnce(String) -> Informer<K>,
+    ) -> Informer<K>
+    where
+        K: Send + Sync + 'static,
+    {
         let which = Which {
             kind: TypeId::of::<K>(),
             resource: what.clone(),
@@ -83,13 +97,7 @@ impl Informers {
             field_selector: config.field_selector.clone(),
         };
         let mut running = self.running.lock();
-        let informer = running.entry(which).or_insert_with(|| {
-            let events = watcher::watcher(api, config);
-            Box::new(Informer::<K>::start(events, what, self.stop.clone()))
-        });
-        informer
-            .downcast_ref::<Informer<K>>()
-            .expect("the key holds the type")
-            .clone()
+        let informer = running.entry(which).or_insert_with(|| Box::new(start(what)));
+        informer.downcast_ref::<Informer<K>>().expect("the key holds the type").clone()
     }
 }

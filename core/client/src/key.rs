@@ -16,10 +16,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// A key from its parts; `namespace` is empty for cluster-scoped objects.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of an object.

@@ -89,10 +89,7 @@ impl LeaderElector {
     }
 
     async fn acquire(&self) {
-        let mut seen = Observed {
-            spec: None,
-            at: Instant::now(),
-        };
+        let mut seen = Observed { spec: None, at: Instant::now() };
         while !self.try_once(&mut seen).await {
             tokio::time::sleep(self.times.retry).await;
         }
@@ -100,10 +97,7 @@ impl LeaderElector {
 
     /// Renews until that has failed for the renew deadline.
     async fn hold(&self) {
-        let mut seen = Observed {
-            spec: None,
-            at: Instant::now(),
-        };
+        let mut seen = Observed { spec: None, at: Instant::now() };
         let mut renewed = Instant::now();
         while renewed.elapsed() < self.times.renew {
             tokio::time::sleep(self.times.retry).await;
@@ -120,10 +114,7 @@ impl LeaderElector {
             Ok(None) => self.create().await,
             Ok(Some(lease)) => {
                 if lease.spec != seen.spec {
-                    *seen = Observed {
-                        spec: lease.spec.clone(),
-                        at: Instant::now(),
-                    };
+                    *seen = Observed { spec: lease.spec.clone(), at: Instant::now() };
                 }
                 may_take(&lease, &self.identity, seen.at.elapsed(), self.times.lease)
                     && self.update(lease).await
@@ -139,18 +130,12 @@ impl LeaderElector {
         let mut lease = Lease::default();
         lease.metadata.name = Some(self.name.clone());
         lease.spec = Some(self.claim(None));
-        self.leases
-            .create(&PostParams::default(), &lease)
-            .await
-            .is_ok()
+        self.leases.create(&PostParams::default(), &lease).await.is_ok()
     }
 
     async fn update(&self, mut lease: Lease) -> bool {
         lease.spec = Some(self.claim(lease.spec.as_ref()));
-        self.leases
-            .replace(&self.name, &PostParams::default(), &lease)
-            .await
-            .is_ok()
+        self.leases.replace(&self.name, &PostParams::default(), &lease).await.is_ok()
     }
 
     /// The lease as this candidate would hold it from now on.
@@ -161,9 +146,7 @@ impl LeaderElector {
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.times.lease.as_secs()).ok(),
-            acquire_time: ours
-                .and_then(|spec| spec.acquire_time.clone())
-                .or(Some(now.clone())),
+            acquire_time: ours.and_then(|spec| spec.acquire_time.clone()).or(Some(now.clone())),
             renew_time: Some(now),
             lease_transitions: Some(transitions + i32::from(old.is_some() && ours.is_none())),
             ..LeaseSpec::default()
@@ -180,10 +163,7 @@ impl LeaderElector {
         if spec.holder_identity.as_deref() == Some(&self.identity) {
             spec.holder_identity = None;
             spec.lease_duration_seconds = Some(1);
-            let _ = self
-                .leases
-                .replace(&self.name, &PostParams::default(), &lease)
-                .await;
+            let _ = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
         }
     }
 }
@@ -191,16 +171,10 @@ impl LeaderElector {
 /// Whether a candidate may write itself into the lease, given how long it has seen no renewal.
 fn may_take(lease: &Lease, identity: &str, unchanged: Duration, ours: Duration) -> bool {
     let Some(spec) = &lease.spec else { return true };
-    let Some(holder) = spec
-        .holder_identity
-        .as_deref()
-        .filter(|holder| !holder.is_empty())
-    else {
+    let Some(holder) = spec.holder_identity.as_deref().filter(|holder| !holder.is_empty()) else {
         return true;
     };
-    let term = spec
-        .lease_duration_seconds
-        .and_then(|secs| u64::try_from(secs).ok());
+    let term = spec.lease_duration_seconds.and_then(|secs| u64::try_from(secs).ok());
     holder == identity || unchanged > term.map_or(ours, Duration::from_secs)
 }
 
@@ -214,10 +188,7 @@ mod tests {
             lease_duration_seconds: Some(15),
             ..LeaseSpec::default()
         };
-        Lease {
-            spec: Some(spec),
-            ..Lease::default()
-        }
+        Lease { spec: Some(spec), ..Lease::default() }
     }
 
     #[test]

@@ -32,9 +32,7 @@ struct State<T> {
 
 impl<T> Clone for Workqueue<T> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-        }
+        Self { inner: self.inner.clone() }
     }
 }
 
@@ -54,12 +52,7 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Workqueue<T> {
             failures: HashMap::new(),
             shut_down: false,
         };
-        Self {
-            inner: Arc::new(Inner {
-                state: Mutex::new(state),
-                changed: Notify::new(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() }) }
     }
 
     /// Adds a key; one that is waiting is not added again, one in work comes back after it.

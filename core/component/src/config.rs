@@ -50,18 +50,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hansa.yaml");
         std::fs::write(&file, "nodes: 3\n").unwrap();
-        let defaults = Sample {
-            region: "eu-west".into(),
-            nodes: 1,
-        };
+        let defaults = Sample { region: "eu-west".into(), nodes: 1 };
         let read = layered(&defaults, Some(&file), "HANSA_TEST_UNSET").unwrap();
-        assert_eq!(
-            read,
-            Sample {
-                region: "eu-west".into(),
-                nodes: 3
-            }
-        );
+        assert_eq!(read, Sample { region: "eu-west".into(), nodes: 3 });
     }
 
     #[test]
@@ -69,10 +60,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hansa.yaml");
         std::fs::write(&file, "nodes: [").unwrap();
-        let defaults = Sample {
-            region: String::new(),
-            nodes: 1,
-        };
+        let defaults = Sample { region: String::new(), nodes: 1 };
         let error = layered(&defaults, Some(&file), "HANSA_TEST_UNSET").unwrap_err();
         assert!(error.to_string().contains("hansa.yaml"), "{error}");
     }

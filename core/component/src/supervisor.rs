@@ -51,11 +51,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor whose components all stop with `stop`.
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            tasks: TaskTracker::new(),
-            states: Arc::default(),
-        }
+        Self { stop, tasks: TaskTracker::new(), states: Arc::default() }
     }
 
     /// The token that the components stop with.
@@ -73,8 +69,7 @@ impl Supervisor {
         let name = name.into();
         let supervisor = self.clone();
         self.record(&name, Health::Running, None);
-        self.tasks
-            .spawn(async move { supervisor.keep_running(&name, start).await });
+        self.tasks.spawn(async move { supervisor.keep_running(&name, start).await });
     }
 
     /// Every component's state, by name.
@@ -86,10 +81,7 @@ impl Supervisor {
     pub async fn join(&self, grace: Duration) {
         self.stop.cancelled().await;
         self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!(?grace, "components still run after the grace period");
         }
     }
@@ -141,11 +133,7 @@ fn describe_end(outcome: Result<anyhow::Result<()>, tokio::task::JoinError>) -> 
 }
 
 fn next_delay(last: Duration, ran: Duration) -> Duration {
-    if ran >= STEADY {
-        FIRST_RESTART
-    } else {
-        (last * 2).min(SLOWEST_RESTART)
-    }
+    if ran >= STEADY { FIRST_RESTART } else { (last * 2).min(SLOWEST_RESTART) }
 }
 
 #[cfg(test)]
