@@ -1,1 +1,4 @@
-//! PKI, kubeconfigs, join tokens, component configs.
+//! What kubeadm does before a cluster runs: keys and certificates, and kubeconfigs.
+
+pub mod kubeconfig;
+pub mod pki;
