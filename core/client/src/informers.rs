@@ -60,9 +60,18 @@ impl Informers {
 
     /// All objects of a kind known only at run time.
     pub fn dynamic(&self, resource: &ApiResource) -> Informer<DynamicObject> {
+        self.dynamic_with(resource, watcher::Config::default())
+    }
+
+    /// The objects of a kind known only at run time that the config's selectors choose.
+    pub fn dynamic_with(
+        &self,
+        resource: &ApiResource,
+        config: watcher::Config,
+    ) -> Informer<DynamicObject> {
         let what = format!("{}.{}/{}", resource.plural, resource.group, resource.version);
         let api = Api::all_with(self.client.clone(), resource);
-        self.start(api, what, watcher::Config::default())
+        self.start(api, what, config)
     }
 
     /// The metadata of all objects of a kind known only at run time.
