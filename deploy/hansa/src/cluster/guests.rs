@@ -1,0 +1,113 @@
+//! The components that come with the product: the predicates and priorities, the local cloud, the
+//! placement policy.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use hansa_extension::runtime::World;
+use hansa_plugin_host::{Host, Shipped};
+use serde_json::{Value, json};
+
+use super::Cluster;
+
+/// The scheduler's guests and what their scores count: upstream's default weights.
+const SCHEDULER: [(&str, u32); 8] = [
+    ("node-unschedulable", 0),
+    ("node-name", 0),
+    ("taint-toleration", 3),
+    ("node-affinity", 2),
+    ("node-ports", 0),
+    ("resources-fit", 1),
+    ("topology-spread", 2),
+    ("balanced-allocation", 1),
+];
+
+/// Installs what this kind of cluster decides with.
+///
+/// # Errors
+/// If a component is missing or refused.
+pub fn install(cluster: &Cluster, host: &Host) -> Result<()> {
+    if cluster.settings.hub {
+        return install_federation(host);
+    }
+    install_scheduler(host)?;
+    install_cloud(host, &cluster.settings.provider, local_cloud(cluster))
+}
+
+/// Installs the predicates and priorities.
+///
+/// # Errors
+/// If a component is missing or refused.
+pub fn install_scheduler(host: &Host) -> Result<()> {
+    let directory = directory()?;
+    for (name, weight) in SCHEDULER {
+        install_one(host, &directory, World::Scheduler, name, json!({}), weight)?;
+    }
+    Ok(())
+}
+
+/// Installs a cloud provider with its settings.
+///
+/// # Errors
+/// If the component is missing or refused.
+pub fn install_cloud(host: &Host, provider: &str, settings: Value) -> Result<()> {
+    install_one(host, &directory()?, World::Cloud, provider, settings, 1)
+}
+
+/// Installs the default placement policy.
+///
+/// # Errors
+/// If the component is missing or refused.
+pub fn install_federation(host: &Host) -> Result<()> {
+    install_one(host, &directory()?, World::Federation, "default", json!({}), 1)
+}
+
+/// Where the built guests lie: `HANSA_GUESTS`, or `guests` beside this program or one folder above.
+///
+/// # Errors
+/// If there is no such folder.
+pub fn directory() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("HANSA_GUESTS") {
+        return Ok(PathBuf::from(given));
+    }
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let beside = program.parent().map(PathBuf::from).unwrap_or_default();
+    let candidates = [beside.join("guests"), beside.join("../guests"), beside.join("../../guests")];
+    candidates
+        .into_iter()
+        .find(|folder| folder.is_dir())
+        .context("failed to find the guests: run `cargo xtask guests`, or set HANSA_GUESTS")
+}
+
+fn install_one(
+    host: &Host,
+    directory: &std::path::Path,
+    world: World,
+    name: &str,
+    config: Value,
+    weight: u32,
+) -> Result<()> {
+    let path = directory.join(format!("{}-{name}.wasm", world.as_str()));
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let shipped = Shipped { name, world, bytes, config, weight };
+    host.install(shipped).with_context(|| format!("failed to install {}", path.display()))?;
+    Ok(())
+}
+
+fn local_cloud(cluster: &Cluster) -> Value {
+    let addresses: serde_json::Map<String, Value> = cluster
+        .settings
+        .node_names()
+        .into_iter()
+        .zip(0..)
+        .map(|(node, number)| (node, json!([cluster.network.node_ip(number)])))
+        .collect();
+    json!({
+        "cluster": cluster.settings.name,
+        "region": cluster.settings.region,
+        "zone": cluster.settings.zone,
+        "pool": cluster.network.load_balancer_pool(),
+        "addresses": addresses,
+    })
+}
