@@ -1,8 +1,13 @@
 //! Versioned key-value store with watch, leases and compaction.
 //!
-//! Storage does not know Kubernetes: it holds bytes under keys, counts revisions, and tells watchers
-//! what was committed. Two backends implement [`Storage`]: the embedded engine ([`embedded`]) and a
-//! client of a real etcd v3 ([`etcd`]); one behaviour suite runs on both.
+//! Storage does not know Kubernetes: it holds bytes under keys, counts revisions, and tells
+//! watchers what was committed. Two backends implement [`Storage`]: the embedded engine
+//! ([`embedded`]) and a client of a real etcd v3 ([`etcd`]); one behaviour suite runs on both.
+
+pub mod embedded;
+pub mod etcd;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
 use std::time::Duration;
 
@@ -70,7 +75,7 @@ pub struct RangeQuery {
     pub start: Option<Bytes>,
     /// At most so many; 0 means all.
     pub limit: usize,
-    /// Read the store as it stood at this revision; `None` is now (linearizable).
+    /// Read the store as it stood at this revision; `None` (and 0) is now (linearizable).
     pub revision: Option<Revision>,
 }
 
@@ -181,8 +186,16 @@ pub trait Storage: Send + Sync + 'static {
     async fn delete(&self, key: &[u8], expect: Expect) -> Result<Outcome, Error>;
 
     /// Watches all keys under `prefix`, starting with the changes of revision `from`
-    /// (`from` = last seen revision + 1; `None` starts with the next commit).
+    /// (`from` = last seen revision + 1; `None` and 0 start with the next commit).
+    ///
+    /// [`Error::Compacted`] may come from this call or as the stream's first item.
     async fn watch(&self, prefix: &[u8], from: Option<Revision>) -> Result<WatchStream, Error>;
+
+    /// Asks for a [`WatchItem::Progress`] on the running watches of this store, soon and best
+    /// effort; one that arrives after this call covers all that was acknowledged before it.
+    async fn request_progress(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The revision of the last commit that this client may rely on (linearizable).
     async fn current_revision(&self) -> Result<Revision, Error>;
