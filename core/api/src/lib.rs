@@ -3,4 +3,20 @@
 pub use k8s_openapi;
 
 pub mod custom;
+pub mod field;
+pub mod gvk;
+pub mod meta;
+pub mod names;
+pub mod patch;
 pub mod plugin;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod structural;
+pub mod time;
+pub mod version;
+
+pub use field::{FieldError, FieldErrorType};
+pub use gvk::{GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
+pub use status::ApiError;

@@ -1,6 +1,7 @@
 //! `Plugin` of plugins.hansa.dev/v1alpha1: a WASM component that decides something, as an object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::custom::TypeMeta;
@@ -30,7 +31,7 @@ crate::custom_kind!(
 );
 
 /// What the user wants of a plugin.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginSpec {
     /// The world it implements: `scheduler`, `cloud`, `federation` or `admission`.
@@ -51,7 +52,7 @@ pub struct PluginSpec {
 }
 
 /// Where a component's bytes come from; exactly one is set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginSource {
     /// `binaryData` of a ConfigMap.
@@ -63,7 +64,7 @@ pub struct PluginSource {
 }
 
 /// A key of a ConfigMap's `binaryData`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapSource {
     /// The ConfigMap's namespace.
@@ -75,7 +76,7 @@ pub struct ConfigMapSource {
 }
 
 /// Bounds on a guest.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLimits {
     /// Linear memory, MiB.
@@ -91,7 +92,7 @@ pub struct PluginLimits {
 }
 
 /// What runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginStatus {
     /// The generation that this status speaks of.

@@ -1,0 +1,175 @@
+//! One schema with most of what users write, and what becomes of objects under it.
+
+use serde_json::{Value, json};
+
+use super::{Structural, check};
+
+fn schema() -> Value {
+    json!({"type": "object", "properties": {"spec": {
+        "type": "object",
+        "required": ["replicas"],
+        "properties": {
+            "replicas": {"type": "integer", "minimum": 0, "maximum": 10},
+            "mode": {"type": "string", "enum": ["Fast", "Slow"], "default": "Fast"},
+            "name": {"type": "string", "pattern": "^[a-z]+$", "minLength": 2, "maxLength": 4},
+            "port": {"x-kubernetes-int-or-string": true},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"known": {"type": "object"}}},
+            "maybe": {"type": "string", "nullable": true},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "template": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true},
+            "rules": {"type": "array", "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+                "items": {"type": "object", "properties": {
+                    "name": {"type": "string"}, "weight": {"type": "integer", "default": 1}}}},
+            "tags": {"type": "array", "x-kubernetes-list-type": "set", "maxItems": 2,
+                "items": {"type": "string"}},
+            "when": {"type": "string", "format": "date-time"},
+            "either": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+                "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        },
+    }}})
+}
+
+fn complaints(spec: Value) -> Vec<String> {
+    let errors = Structural::compile(&schema()).validate(&json!({ "spec": spec }), "");
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn complaints_are_upstreams() {
+    let cases = [
+        (json!({}), "spec.replicas: Required value"),
+        (
+            json!({"replicas": "x"}),
+            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
+        ),
+        (
+            json!({"replicas": -1}),
+            "spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
+        ),
+        (
+            json!({"replicas": 11}),
+            "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10",
+        ),
+        (
+            json!({"replicas": 1, "mode": "Odd"}),
+            r#"spec.mode: Unsupported value: "Odd": supported values: "Fast", "Slow""#,
+        ),
+        (
+            json!({"replicas": 1, "name": "A1"}),
+            r#"spec.name: Invalid value: "A1": spec.name in body should match '^[a-z]+$'"#,
+        ),
+        (
+            json!({"replicas": 1, "name": "a"}),
+            r#"spec.name: Invalid value: "a": spec.name in body should be at least 2 chars long"#,
+        ),
+        (
+            json!({"replicas": 1, "name": "abcde"}),
+            "spec.name: Too long: may not be more than 4 bytes",
+        ),
+        (
+            json!({"replicas": 1, "rules": [{"name": "a"}, {"name": "a"}]}),
+            r#"spec.rules[1]: Duplicate value: {"name":"a"}"#,
+        ),
+        (json!({"replicas": 1, "tags": ["a", "a"]}), r#"spec.tags[1]: Duplicate value: "a""#),
+        (
+            json!({"replicas": 1, "tags": ["a", "b", "c"]}),
+            "spec.tags: Too many: 3: must have at most 2 items",
+        ),
+        (
+            json!({"replicas": 1, "when": "now"}),
+            r#"spec.when: Invalid value: "now": spec.when in body must be of type date-time: "now""#,
+        ),
+        (
+            json!({"replicas": 1, "either": {}}),
+            r#"spec.either: Invalid value: {}: "spec.either" must validate one and only one schema (oneOf). Found none valid"#,
+        ),
+        (
+            json!({"replicas": null}),
+            r#"spec.replicas: Invalid value: "null": spec.replicas in body must be of type integer: "null""#,
+        ),
+        (
+            json!({"replicas": 1, "template": {"kind": "K"}}),
+            "spec.template.apiVersion: Required value: must not be empty",
+        ),
+    ];
+    for (spec, complaint) in cases {
+        assert_eq!(complaints(spec), [complaint]);
+    }
+    for fine in [
+        json!({"replicas": 1, "port": 80}),
+        json!({"replicas": 1.0, "port": "http", "maybe": null}),
+        json!({"replicas": 0, "either": {"a": "x"}, "when": "2026-01-02T03:04:05Z"}),
+    ] {
+        assert_eq!(complaints(fine), [""; 0]);
+    }
+}
+
+#[test]
+fn unknown_fields_are_pruned_except_where_they_are_preserved() {
+    let mut object = json!({"apiVersion": "a/v1", "kind": "K", "metadata": {"name": "x"}, "bogus": 1,
+        "spec": {"replicas": 1, "bogus": 1, "free": {"any": 1, "known": {"bogus": 1}},
+            "labels": {"k": "v"}, "rules": [{"name": "a", "bogus": 1}],
+            "template": {"apiVersion": "v1", "kind": "X", "metadata": {}, "y": 1}}});
+    let unknown = Structural::compile(&schema()).prune(&mut object);
+    assert_eq!(
+        unknown,
+        [
+            r#"unknown field "bogus""#,
+            r#"unknown field "spec.bogus""#,
+            r#"unknown field "spec.free.known.bogus""#,
+            r#"unknown field "spec.rules[0].bogus""#,
+        ]
+    );
+    assert_eq!(object["spec"]["free"], json!({"any": 1, "known": {}}));
+    assert_eq!(object["spec"]["template"]["y"], 1);
+    assert_eq!(object["metadata"]["name"], "x");
+}
+
+#[test]
+fn defaults_go_where_values_are_missing() {
+    let structural = Structural::compile(&schema());
+    let mut object =
+        json!({"spec": {"mode": null, "rules": [{"name": "a"}, {"name": "b", "weight": 5}]}});
+    structural.default(&mut object);
+    assert_eq!(object["spec"]["mode"], "Fast");
+    assert_eq!(object["spec"]["rules"][0]["weight"], 1);
+    assert_eq!(object["spec"]["rules"][1]["weight"], 5);
+    let mut without_spec = json!({});
+    structural.default(&mut without_spec);
+    assert_eq!(without_spec, json!({}), "defaults do not make their parents");
+}
+
+#[test]
+fn schemas_that_are_not_structural_are_refused() {
+    assert!(check(&schema(), "s").is_empty());
+    let cases = [
+        (json!({"properties": {}}), "s.type: Required value: must not be empty at the root"),
+        (
+            json!({"type": "string"}),
+            "s.type: Invalid value: \"string\": must be object at the root",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}}}),
+            "s.properties[a].type: Required value: must not be empty for specified object fields",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array"}}}),
+            "s.properties[a].items: Required value: must be specified",
+        ),
+        (
+            json!({"type": "object", "additionalProperties": false}),
+            "s.additionalProperties: Forbidden: additionalProperties cannot be set to false",
+        ),
+        (
+            json!({"type": "object", "anyOf": [{"type": "object"}]}),
+            "s.anyOf[0].type: Forbidden: must be empty to be structural",
+        ),
+    ];
+    for (schema, complaint) in cases {
+        let errors: Vec<_> = check(&schema, "s").iter().map(ToString::to_string).collect();
+        assert_eq!(errors, [complaint]);
+    }
+}
