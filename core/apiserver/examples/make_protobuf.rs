@@ -1,0 +1,82 @@
+//! Makes `data/protobuf.json` from the Go types of a release: which number a field has on the wire.
+//!
+//! `cargo run -p hansa-apiserver --example make_protobuf -- OUT PREFIX=FILE…`: FILE is a `types.go`,
+//! PREFIX the schema name of its package, such as `io.k8s.api.core.v1`. Only facts go out: per type
+//! the fields' JSON names and numbers. A number is negative where Go's JSON leaves the zero value out,
+//! and a field that Go inlines is `"@NUMBER": {…}`.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+/// The fields of Go structs by full name: JSON name (empty if inlined), Go type, number, omitted.
+type Structs = BTreeMap<String, Vec<Field>>;
+
+struct Field {
+    name: String,
+    go_type: String,
+    number: i64,
+    omit_zero: bool,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let output = arguments.next().ok_or("usage: make_protobuf OUT PREFIX=FILE…")?;
+    let mut structs = Structs::new();
+    for argument in arguments {
+        let (prefix, file) = argument.split_once('=').ok_or("PREFIX=FILE expected")?;
+        read(prefix, &std::fs::read_to_string(file)?, &mut structs)?;
+    }
+    let rows: Vec<String> = structs
+        .keys()
+        .filter_map(|name| {
+            let fields = numbers(name, &structs);
+            (!fields.is_empty()).then(|| format!("{name:?}:{}", Value::Object(fields)))
+        })
+        .collect();
+    std::fs::write(output, format!("{{\n{}\n}}\n", rows.join(",\n")))?;
+    Ok(())
+}
+
+fn read(prefix: &str, text: &str, structs: &mut Structs) -> Result<(), regex::Error> {
+    let start = Regex::new(r"^type (\w+) struct \{")?;
+    let field = Regex::new(r#"^\s+(?:(\w+)\s+)?(\S+)\s+`json:"([^"]*)"\s+protobuf:"([^"]*)""#)?;
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(found) = start.captures(line) {
+            current = format!("{prefix}.{}", &found[1]);
+        } else if line == "}" {
+            current.clear();
+        } else if let Some(found) = field.captures(line).filter(|_| !current.is_empty()) {
+            let embedded = found.get(1).is_none();
+            let (name, options) = found[3].split_once(',').unwrap_or((&found[3], ""));
+            let number = found[4].split(',').nth(1).and_then(|number| number.parse().ok());
+            let Some(number) = number else { continue };
+            let go_type = found[2].to_string();
+            let scalar = !go_type.starts_with(['*', '[']) && !go_type.starts_with("map[");
+            structs.entry(current.clone()).or_default().push(Field {
+                name: if embedded && name.is_empty() { String::new() } else { name.to_string() },
+                omit_zero: scalar && options.contains("omitempty"),
+                go_type,
+                number,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn numbers(name: &str, structs: &Structs) -> Map<String, Value> {
+    let package = name.rsplit_once('.').map_or("", |(package, _)| package);
+    let mut out = Map::new();
+    for field in structs.get(name).into_iter().flatten() {
+        if field.name.is_empty() {
+            let inner = format!("{package}.{}", field.go_type.trim_start_matches('*'));
+            out.insert(format!("@{}", field.number), numbers(&inner, structs).into());
+        } else {
+            let number = if field.omit_zero { -field.number } else { field.number };
+            out.insert(field.name.clone(), number.into());
+        }
+    }
+    out
+}

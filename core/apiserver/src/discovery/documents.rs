@@ -1,0 +1,102 @@
+//! The plain discovery documents: APIVersions, APIGroupList, APIGroup, APIResourceList.
+
+use serde_json::{Map, Value, json};
+
+use crate::generic::catalog::{Group, Snapshot};
+use crate::generic::resource::{Resource, Str, Subresource, api_version};
+use crate::openapi::hash_text;
+
+/// `/api`.
+pub(super) fn core_versions(snapshot: &Snapshot, address: &str) -> Value {
+    let versions = snapshot.groups.get("").map_or(&[][..], |group| &group.versions);
+    json!({
+        "kind": "APIVersions",
+        "versions": versions,
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
+}
+
+/// `/apis`.
+pub(super) fn group_list(snapshot: &Snapshot) -> Value {
+    let named = snapshot.groups.iter().filter(|(name, _)| !name.is_empty());
+    let groups: Vec<Value> = named.map(|(name, group)| group_fields(name, group)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `/apis/GROUP`.
+pub(super) fn group(snapshot: &Snapshot, name: &str) -> Option<Value> {
+    let group = snapshot.groups.get(name).filter(|_| !name.is_empty())?;
+    let mut document = group_fields(name, group);
+    document["kind"] = "APIGroup".into();
+    document["apiVersion"] = "v1".into();
+    Some(document)
+}
+
+fn group_fields(name: &str, group: &Group) -> Value {
+    let version = |version: &String| {
+        json!({"groupVersion": api_version(name, version), "version": version})
+    };
+    let versions: Vec<Value> = group.versions.iter().map(version).collect();
+    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
+}
+
+/// `/api/VERSION` and `/apis/GROUP/VERSION`.
+pub(super) fn resources(snapshot: &Snapshot, group: &str, version: &str) -> Option<Value> {
+    let served = snapshot.groups.get(group)?.resources.get(version)?;
+    let mut list = Vec::new();
+    for resource in served.iter().map(|served| &served.resource) {
+        if !resource.verbs.is_empty() {
+            list.push(main_resource(resource));
+        }
+        list.extend(resource.subresources.iter().map(|sub| subresource(resource, sub)));
+    }
+    let group_version = api_version(group, version);
+    Some(json!({
+        "kind": "APIResourceList", "apiVersion": "v1",
+        "groupVersion": group_version, "resources": list,
+    }))
+}
+
+fn main_resource(resource: &Resource) -> Value {
+    let mut entry = Map::new();
+    entry.insert("name".into(), text(&resource.plural));
+    entry.insert("singularName".into(), text(&resource.singular));
+    entry.insert("namespaced".into(), resource.namespaced.into());
+    entry.insert("kind".into(), text(&resource.kind));
+    entry.insert("verbs".into(), texts(&resource.verbs));
+    if !resource.short_names.is_empty() {
+        entry.insert("shortNames".into(), texts(&resource.short_names));
+    }
+    if !resource.categories.is_empty() {
+        entry.insert("categories".into(), texts(&resource.categories));
+    }
+    if resource.verbs.iter().any(|verb| verb == "get") {
+        let hash = hash_text(&format!("{}/{}", resource.storage_version, resource.kind), 8);
+        entry.insert("storageVersionHash".into(), hash.into());
+    }
+    Value::Object(entry)
+}
+
+fn subresource(resource: &Resource, sub: &Subresource) -> Value {
+    let mut entry = Map::new();
+    entry.insert("name".into(), format!("{}/{}", resource.plural, sub.name).into());
+    entry.insert("singularName".into(), "".into());
+    entry.insert("namespaced".into(), resource.namespaced.into());
+    if (&sub.group, &sub.version) != (&resource.group, &resource.version) {
+        if !sub.group.is_empty() {
+            entry.insert("group".into(), text(&sub.group));
+        }
+        entry.insert("version".into(), text(&sub.version));
+    }
+    entry.insert("kind".into(), text(&sub.kind));
+    entry.insert("verbs".into(), texts(&sub.verbs));
+    Value::Object(entry)
+}
+
+pub(super) fn text(text: &Str) -> Value {
+    Value::String(text.to_string())
+}
+
+pub(super) fn texts(list: &[Str]) -> Value {
+    list.iter().map(text).collect()
+}

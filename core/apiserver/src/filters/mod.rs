@@ -1,0 +1,105 @@
+//! What every request passes, outermost first: panic guard and accounting, authentication,
+//! impersonation, authorization, in-flight limits, deadline, body limit; then it is routed.
+
+mod account;
+mod authenticate;
+mod authorize;
+mod body_limit;
+mod in_flight;
+mod panic_guard;
+mod tracked;
+mod transcode;
+
+use std::sync::Arc;
+
+use hansa_api::ApiError;
+use http::{Request, Response};
+
+pub use body_limit::MAX_BODY_BYTES;
+pub use in_flight::InFlightLimits;
+
+use crate::authn::Identity;
+use crate::body::Body;
+use crate::request_info::RequestInfo;
+use crate::responses;
+use crate::server::ApiServer;
+
+/// Handles one request from the first filter to the response.
+pub async fn run(
+    server: &Arc<ApiServer>,
+    request: Request<Body>,
+    identity: Option<Arc<Identity>>,
+) -> Response<Body> {
+    let info = Arc::new(RequestInfo::parse(request.method(), request.uri()));
+    let account = account::Account::open(&info, &request);
+    let inner = authenticated(server, &info, request, identity, &account);
+    let response = panic_guard::guard(&info, inner).await;
+    account.close(server, response)
+}
+
+async fn authenticated(
+    server: &Arc<ApiServer>,
+    info: &Arc<RequestInfo>,
+    mut request: Request<Body>,
+    identity: Option<Arc<Identity>>,
+    account: &account::Account,
+) -> Response<Body> {
+    match admit(server, info, &mut request, identity).await {
+        Ok(user) => {
+            account.set_user(&user);
+            request.extensions_mut().insert(user);
+            within_limits(server, info, request).await
+        }
+        Err(error) => responses::error(&error),
+    }
+}
+
+/// Authentication, impersonation, authorization: who the request acts as, if it may.
+async fn admit(
+    server: &Arc<ApiServer>,
+    info: &RequestInfo,
+    request: &mut Request<Body>,
+    identity: Option<Arc<Identity>>,
+) -> Result<Arc<Identity>, ApiError> {
+    let user = match identity {
+        Some(known) => known,
+        None => authenticate::authenticate(server, request).await?,
+    };
+    let user = authorize::impersonate(server, user, request).await?;
+    authorize::authorize(server, &user, info, request.uri()).await?;
+    Ok(user)
+}
+
+async fn within_limits(
+    server: &Arc<ApiServer>,
+    info: &Arc<RequestInfo>,
+    request: Request<Body>,
+) -> Response<Body> {
+    if info.is_long_running() {
+        return crate::server::route(server, info, request).await;
+    }
+    let user = request.extensions().get::<Arc<Identity>>().cloned().unwrap_or_default();
+    let _permit = match server.limits.enter(info, &user, &server.metrics).await {
+        Ok(permit) => permit,
+        Err(error) => return responses::error(&error),
+    };
+    let deadline = body_limit::deadline(request.uri(), server.config.request_timeout);
+    let work = async {
+        match read_body(request).await {
+            Ok(request) => crate::server::route(server, info, request).await,
+            Err(error) => responses::error(&error),
+        }
+    };
+    match tokio::time::timeout(deadline, work).await {
+        Ok(response) => response,
+        Err(_) => responses::error(&ApiError::timeout(
+            "request did not complete within the allotted timeout",
+            0,
+        )),
+    }
+}
+
+/// The whole body, as JSON if it was protobuf.
+async fn read_body(request: Request<Body>) -> Result<Request<Body>, ApiError> {
+    transcode::to_json(body_limit::collect(request).await?).await
+}

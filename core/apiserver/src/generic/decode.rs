@@ -1,0 +1,205 @@
+//! From a request's bytes to an object of the resource's kind.
+
+use hansa_api::gvk::GroupVersionKind;
+use hansa_api::schema::{builtin, decode};
+use hansa_api::status::ApiError;
+use serde_json::Value;
+
+use super::catalog::Served;
+use super::options::FieldValidation;
+use super::resource::{Resource, split_api_version};
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+}
+
+/// An object read from a body, and what was odd about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The object; unknown fields are gone.
+    pub obj: Value,
+    /// `unknown field "spec.foo"` and `duplicate field "a"`, for warnings.
+    pub complaints: Vec<String>,
+}
+
+/// The resource's kind.
+pub fn kind_of(resource: &Resource) -> GroupVersionKind {
+    GroupVersionKind::new(
+        resource.group.to_string(),
+        resource.version.to_string(),
+        resource.kind.to_string(),
+    )
+}
+
+/// Parses bytes into a tree; duplicate keys are complaints.
+///
+/// # Errors
+/// 400 with the parser's words for what is no JSON or YAML.
+pub fn parse(bytes: &[u8], format: Format, kind: &str) -> Result<Decoded, ApiError> {
+    let unrecognized = |why: String| {
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get \
+             version/kind; {why}{}",
+            excerpt(bytes)
+        ))
+    };
+    match format {
+        Format::Json => {
+            let parsed = decode::parse_json(bytes)
+                .map_err(|error| unrecognized(format!("json parse error: {error}")))?;
+            Ok(Decoded { obj: parsed.value, complaints: parsed.duplicates })
+        }
+        Format::Yaml => {
+            let text =
+                std::str::from_utf8(bytes).map_err(|error| unrecognized(error.to_string()))?;
+            let obj = serde_saphyr::from_str(text)
+                .map_err(|error| unrecognized(format!("yaml parse error: {error}")))?;
+            Ok(Decoded { obj, complaints: Vec::new() })
+        }
+    }
+}
+
+/// The first bytes in hexadecimal, as upstream shows what it could not read.
+fn excerpt(bytes: &[u8]) -> String {
+    let head: String = bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    let more = if bytes.len() > 32 { " ..." } else { "" };
+    format!(" ({head}{more})")
+}
+
+/// Parses bytes into an object of the resource: type checked, unknown fields dropped, reported or
+/// refused as `validation` says.
+///
+/// # Errors
+/// 400 for other types, wrong types, and unknown fields under `Strict`.
+pub fn object(
+    served: &Served,
+    bytes: &[u8],
+    format: Format,
+    validation: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let mut decoded = parse(bytes, format, &served.resource.kind)?;
+    check_type(&served.resource, &mut decoded.obj)?;
+    let unknown = served.strategy.prune(&served.resource, &mut decoded.obj)?;
+    decoded.complaints.extend(unknown);
+    match validation {
+        FieldValidation::Ignore => decoded.complaints.clear(),
+        FieldValidation::Warn => {}
+        FieldValidation::Strict if decoded.complaints.is_empty() => {}
+        FieldValidation::Strict => {
+            let error = decode::DecodeError::Strict(decoded.complaints);
+            return Err(error.for_kind(&kind_of(&served.resource)));
+        }
+    }
+    Ok(decoded)
+}
+
+/// Checks `apiVersion` and `kind`, and fills them in where they are missing.
+pub fn check_type(resource: &Resource, obj: &mut Value) -> Result<(), ApiError> {
+    let Some(fields) = obj.as_object_mut() else {
+        let text = obj.to_string();
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
+             json parse error: cannot unmarshal {text:.40} into a {}",
+            resource.kind, resource.kind
+        )));
+    };
+    let expected = resource.api_version();
+    fields.retain(|key, value| !(matches!(key.as_str(), "apiVersion" | "kind") && value.is_null()));
+    let own = fields.entry("apiVersion").or_insert_with(|| expected.clone().into());
+    if own.as_str() == Some("") {
+        *own = expected.clone().into();
+    }
+    let found = own.as_str().unwrap_or_default().to_string();
+    if found != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({found}) does not match the expected API version \
+             ({expected})"
+        )));
+    }
+    let kind = fields.entry("kind").or_insert_with(|| resource.kind.to_string().into());
+    if kind.as_str() == Some("") {
+        *kind = resource.kind.to_string().into();
+    }
+    match kind.as_str().unwrap_or_default() {
+        own if own == resource.kind => Ok(()),
+        other => Err(wrong_kind(other, &found, resource)),
+    }
+}
+
+fn wrong_kind(other: &str, api_version: &str, resource: &Resource) -> ApiError {
+    let (_, version) = split_api_version(api_version);
+    let kind = &resource.kind;
+    ApiError::bad_request(format!(
+        "{other} in version {version:?} cannot be handled as a {kind}: converting \
+         ({version}.{other}) to ({version}.{kind}): unknown conversion"
+    ))
+}
+
+/// Drops the fields that a built-in kind does not have and names them; wrong types are 400.
+pub fn prune_builtin(resource: &Resource, obj: &mut Value) -> Result<Vec<String>, ApiError> {
+    let kind = kind_of(resource);
+    let Some(id) = builtin().type_of(&kind) else { return Ok(Vec::new()) };
+    decode::conform(builtin(), id, obj).map_err(|error| error.for_kind(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::strategy::Plain;
+    use super::*;
+
+    fn config_maps() -> Served {
+        let resource = Resource::new("", "v1", "ConfigMap", "configmaps").namespaced();
+        Served::builtin(resource, Plain)
+    }
+
+    fn read(body: &str, validation: FieldValidation) -> Result<Decoded, ApiError> {
+        object(&config_maps(), body.as_bytes(), Format::Json, validation)
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_reported_or_refused() {
+        let body = r#"{"metadata":{"name":"a"},"date":{"k":"v"}}"#;
+        let warned = read(body, FieldValidation::Warn).unwrap();
+        assert_eq!(warned.complaints, [r#"unknown field "date""#]);
+        assert_eq!(warned.obj["kind"], "ConfigMap");
+        assert!(warned.obj.get("date").is_none());
+        assert!(read(body, FieldValidation::Ignore).unwrap().complaints.is_empty());
+        let error = read(body, FieldValidation::Strict).unwrap_err();
+        assert_eq!(error.code, 400);
+        assert!(
+            error.message.contains(r#"strict decoding error: unknown field "date""#),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_of_the_kind_is_a_bad_request() {
+        let cases = [
+            ("{", "json parse error"),
+            ("[]", "must be of type ConfigMap"),
+            (r#"{"apiVersion":"apps/v1"}"#, "does not match the expected API version (v1)"),
+            (r#"{"kind":"Secret"}"#, "cannot be handled as a ConfigMap"),
+            (r#"{"data":{"a":1}}"#, "cannot unmarshal number"),
+            ("", "json parse error"),
+        ];
+        for (body, text) in cases {
+            let error = read(body, FieldValidation::Warn).unwrap_err();
+            assert_eq!(error.code, 400, "{body}");
+            assert!(error.message.contains(text), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn yaml_is_read_too() {
+        let body = b"metadata:\n  name: a\ndata:\n  k: 'yes'\n";
+        let decoded = object(&config_maps(), body, Format::Yaml, FieldValidation::Warn).unwrap();
+        assert_eq!(decoded.obj["data"]["k"], "yes");
+        let error = parse(b"a: [", Format::Yaml, "ConfigMap").unwrap_err();
+        assert_eq!(error.code, 400);
+    }
+}

@@ -1,0 +1,290 @@
+//! `metadata` of every kind: what the server sets, what clients may not touch, what must be valid.
+
+use hansa_api::field::FieldError;
+use hansa_api::meta;
+use hansa_api::names;
+use hansa_api::status::ApiError;
+use serde_json::{Map, Value};
+
+use super::catalog::Served;
+use super::context::Context;
+
+const ANNOTATIONS_MAX: usize = 256 << 10;
+
+/// Metadata that only the server writes; a client's values are replaced by what is stored.
+const SERVERS: [&str; 5] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
+
+/// Puts an object into the request's namespace and takes the namespace away from cluster-scoped
+/// kinds; an object that names another namespace or name than the path is a 400.
+pub fn place(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiError> {
+    if !served.resource.namespaced {
+        meta::set_text(obj, "namespace", "");
+    } else if meta::namespace(obj).is_empty() {
+        meta::set_text(obj, "namespace", &ctx.namespace);
+    } else if meta::namespace(obj) != ctx.namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let (own, path) = (meta::name(obj), ctx.name.as_str());
+    if path.is_empty() || own == path {
+        return Ok(());
+    }
+    if !own.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({path})"
+        )));
+    }
+    meta::set_text(obj, "name", path);
+    Ok(())
+}
+
+/// Gives a new object its identity: uid, creation time, first generation.
+pub fn create(served: &Served, obj: &mut Value) -> Result<(), ApiError> {
+    if !matches!(meta::resource_version(obj), "" | "0") {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let counts = served.strategy.has_generation(obj);
+    let metadata = meta::metadata_mut(obj);
+    for field in SERVERS.iter().chain(&["resourceVersion", "selfLink", "managedFields"]) {
+        metadata.remove(*field);
+    }
+    metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".into(), hansa_api::time::now().into());
+    if counts {
+        metadata.insert("generation".into(), 1.into());
+    }
+    drop_empty(metadata);
+    Ok(())
+}
+
+/// Restores what only the server writes.
+pub fn restore(obj: &mut Value, old: &Value) {
+    let metadata = meta::metadata_mut(obj);
+    let before = meta::metadata(old);
+    for field in SERVERS.iter().chain(&["resourceVersion", "name", "namespace", "generateName"]) {
+        match before.and_then(|old| old.get(*field)) {
+            Some(value) => {
+                metadata.insert((*field).into(), value.clone());
+            }
+            None => {
+                metadata.remove(*field);
+            }
+        }
+    }
+    for field in ["selfLink", "managedFields"] {
+        metadata.remove(field);
+    }
+    drop_empty(metadata);
+}
+
+/// Absent and empty are the same; absent is what is stored.
+fn drop_empty(metadata: &mut Map<String, Value>) {
+    metadata.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    });
+}
+
+/// Counts a change outside `metadata` and `status`.
+pub fn count_generation(served: &Served, obj: &mut Value, old: &Value) {
+    if !served.strategy.has_generation(obj) || desired(obj) == desired(old) {
+        return;
+    }
+    let next = meta::generation(old) + 1;
+    meta::set_generation(obj, next);
+}
+
+fn desired(obj: &Value) -> Vec<(&String, &Value)> {
+    let fields = obj.as_object().into_iter().flatten();
+    fields.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).collect()
+}
+
+/// Everything that is wrong with an object's metadata.
+pub fn validate(served: &Served, obj: &Value) -> Vec<FieldError> {
+    let mut errors = validate_name(served, obj);
+    if served.resource.namespaced {
+        let namespace = meta::namespace(obj);
+        if namespace.is_empty() {
+            errors.push(FieldError::required("metadata.namespace", ""));
+        }
+        let why = names::dns1123_label(namespace).into_iter().filter(|_| !namespace.is_empty());
+        errors.extend(why.map(|why| FieldError::invalid("metadata.namespace", namespace, why)));
+    }
+    errors.extend(validate_labels(obj));
+    errors.extend(validate_annotations(obj));
+    errors.extend(validate_finalizers(obj));
+    errors.extend(validate_owners(obj));
+    errors
+}
+
+fn validate_name(served: &Served, obj: &Value) -> Vec<FieldError> {
+    let name = meta::name(obj);
+    if name.is_empty() {
+        let why = "name or generateName is required";
+        return vec![FieldError::required("metadata.name", why)];
+    }
+    let why = served.strategy.validate_name(name).into_iter();
+    why.map(|why| FieldError::invalid("metadata.name", name, why)).collect()
+}
+
+fn validate_labels(obj: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (key, value) in meta::labels(obj).into_iter().flatten() {
+        let text = value.as_str().unwrap_or_default();
+        let keys = names::qualified_name(key).into_iter();
+        errors.extend(keys.map(|why| FieldError::invalid("metadata.labels", key.as_str(), why)));
+        let values = names::label_value(text).into_iter();
+        errors.extend(values.map(|why| FieldError::invalid("metadata.labels", text, why)));
+    }
+    errors
+}
+
+fn validate_annotations(obj: &Value) -> Vec<FieldError> {
+    let path = "metadata.annotations";
+    let (mut errors, mut size) = (Vec::new(), 0);
+    for (key, value) in meta::annotations(obj).into_iter().flatten() {
+        let why = names::qualified_name(&key.to_lowercase()).into_iter();
+        errors.extend(why.map(|why| FieldError::invalid(path, key.as_str(), why)));
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
+    }
+    errors
+}
+
+fn validate_finalizers(obj: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for name in meta::finalizers(obj) {
+        let why = names::qualified_name(name).into_iter();
+        errors.extend(why.map(|why| FieldError::invalid("metadata.finalizers", name, why)));
+    }
+    let both = ["orphan", "foregroundDeletion"];
+    if both.iter().all(|name| meta::finalizers(obj).any(|own| own == *name)) {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid("metadata.finalizers", list(obj), why));
+    }
+    errors
+}
+
+fn list(obj: &Value) -> Value {
+    meta::at(obj, &["metadata", "finalizers"]).cloned().unwrap_or_default()
+}
+
+fn validate_owners(obj: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let owners = meta::owner_references(obj);
+    for (at, owner) in owners.iter().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if meta::str_at(owner, &[field]).is_empty() {
+                let path = format!("metadata.ownerReferences[{at}].{field}");
+                errors.push(FieldError::invalid(path, "", format!("{field} must not be empty")));
+            }
+        }
+    }
+    if owners.iter().filter(|owner| meta::bool_at(owner, &["controller"])).count() > 1 {
+        let why = "Only one reference can have Controller set to true.";
+        errors.push(FieldError::invalid("metadata.ownerReferences", owners.to_vec(), why));
+    }
+    errors
+}
+
+/// What an update may not do to metadata.
+pub fn validate_update(obj: &Value, old: &Value) -> Vec<FieldError> {
+    if meta::deletion_timestamp(old).is_none() {
+        return Vec::new();
+    }
+    let before: Vec<_> = meta::finalizers(old).collect();
+    let fresh: Vec<_> = meta::finalizers(obj).filter(|name| !before.contains(name)).collect();
+    if fresh.is_empty() {
+        return Vec::new();
+    }
+    let quoted: Vec<_> = fresh.iter().map(|name| format!("{name:?}")).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers \
+         []string{{{}}}",
+        quoted.join(", ")
+    );
+    vec![FieldError::forbidden("metadata.finalizers", why)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::Resource;
+    use super::super::strategy::Plain;
+    use super::*;
+    use serde_json::json;
+
+    fn pods() -> Served {
+        Served::builtin(Resource::new("", "v1", "Pod", "pods").namespaced(), Plain)
+    }
+
+    #[test]
+    fn clients_cannot_choose_what_is_the_servers() {
+        let mut obj = json!({"metadata": {"name": "a", "uid": "mine", "generation": 7,
+            "deletionTimestamp": "2020-01-01T00:00:00Z", "labels": {}}, "spec": {}});
+        create(&pods(), &mut obj).unwrap();
+        assert_ne!(obj["metadata"]["uid"], "mine");
+        assert_eq!(obj["metadata"]["generation"], 1);
+        assert!(meta::deletion_timestamp(&obj).is_none());
+        assert!(obj["metadata"].get("labels").is_none());
+
+        let mut changed = obj.clone();
+        changed["metadata"]["uid"] = "other".into();
+        changed["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z".into();
+        restore(&mut changed, &obj);
+        assert_eq!(changed, obj);
+    }
+
+    #[test]
+    fn the_path_decides_on_name_and_namespace() {
+        let ctx = Context::internal("update", "n", "a");
+        let mut obj = json!({"metadata": {}});
+        place(&pods(), &ctx, &mut obj).unwrap();
+        assert_eq!(obj["metadata"], json!({"name": "a", "namespace": "n"}));
+        for other in [json!({"name": "b"}), json!({"name": "a", "namespace": "m"})] {
+            let error = place(&pods(), &ctx, &mut json!({"metadata": other})).unwrap_err();
+            assert_eq!(error.code, 400);
+        }
+    }
+
+    #[test]
+    fn generation_counts_what_is_desired_only() {
+        let old = json!({"metadata": {"generation": 3}, "spec": {"a": 1}, "status": {}});
+        let cases = [
+            (json!({"metadata": {"generation": 3, "labels": {"a": "b"}}, "spec": {"a": 1}}), 3),
+            (json!({"metadata": {"generation": 3}, "spec": {"a": 2}}), 4),
+        ];
+        for (mut obj, generation) in cases {
+            count_generation(&pods(), &mut obj, &old);
+            assert_eq!(meta::generation(&obj), generation);
+        }
+    }
+
+    #[test]
+    fn bad_metadata_is_told_field_by_field() {
+        let obj = json!({"metadata": {"name": "Not_Good", "namespace": "n",
+            "labels": {"a b": "c", "ok": "-"}, "finalizers": ["no slash/x/y"],
+            "ownerReferences": [{"kind": "A"}]}});
+        let paths: Vec<_> = validate(&pods(), &obj).into_iter().map(|error| error.path).collect();
+        for path in ["metadata.name", "metadata.labels", "metadata.ownerReferences[0].uid"] {
+            assert!(paths.iter().any(|found| found == path), "{path} in {paths:?}");
+        }
+    }
+
+    #[test]
+    fn a_dying_object_takes_no_new_finalizer() {
+        let old = json!({"metadata": {"deletionTimestamp": "x", "finalizers": ["a/b"]}});
+        let more = json!({"metadata": {"finalizers": ["a/b", "c/d"]}});
+        assert!(validate_update(&old, &old).is_empty());
+        let text = validate_update(&more, &old)[0].to_string();
+        assert!(text.contains(r#"found new finalizers []string{"c/d"}"#), "{text}");
+    }
+}

@@ -1,0 +1,22 @@
+//! GET of one object, and of its status.
+
+use hansa_api::status::ApiError;
+use http::{Response, StatusCode};
+
+use super::Call;
+use crate::body::Body;
+use crate::generic::list;
+use crate::generic::options::parse_version;
+
+pub(super) async fn handle(call: &Call) -> Result<Response<Body>, ApiError> {
+    let asked = match call.query.text("resourceVersion") {
+        "" => 0,
+        text => parse_version(text)?,
+    };
+    if asked > 0 {
+        let cache = call.registry.cache(&call.served).await?;
+        list::wait(&cache, asked).await?;
+    }
+    let bytes = call.registry.get_bytes(&call.served, &call.namespace, &call.name).await?;
+    call.object(StatusCode::OK, bytes)
+}
