@@ -1,1 +1,93 @@
-//! Pod workers, volumes, probes, status, node lease, streaming server.
+//! The kubelet: pod workers, volumes, probes, status, node lease, streaming server. It speaks
+//! CRI and nothing else to whatever runs containers.
+//!
+//! - [`plan`] decides what to do next about a pod, [`status`] what to say of it. Both are pure.
+//! - [`worker`] looks, asks `plan`, acts ([`starter`], [`killer`]) and reports.
+//! - [`manager`] keeps one worker per pod; [`pleg`] says whom to wake.
+//! - [`node`] registers the node and keeps its status and lease.
+
+pub mod api;
+pub mod backoff;
+pub mod config;
+pub mod container;
+pub mod context;
+pub mod cri;
+pub mod env;
+pub mod fields;
+pub mod files;
+pub mod hooks;
+pub mod images;
+pub mod killer;
+pub mod machine;
+pub mod manager;
+pub mod names;
+pub mod node;
+pub mod observed;
+pub mod plan;
+pub mod pleg;
+pub mod probes;
+pub mod sandbox;
+pub mod starter;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod volumes;
+pub mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hansa_api::k8s_openapi::api::core::v1::{Pod, Service};
+use hansa_client::kube::Client;
+use hansa_client::kube::runtime::watcher;
+use hansa_client::{Informers, Recorder, Reporter};
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, Periods, Tls};
+use context::Context;
+use cri::Cri;
+
+/// Runs a kubelet until `stop`. Containers go on running when it ends: the next one adopts them.
+///
+/// # Errors
+/// The CRI endpoint is no socket, or the HTTPS server cannot listen.
+pub async fn run(config: Config, client: Client, stop: CancellationToken) -> anyhow::Result<()> {
+    let cri = Cri::new(&config.cri_endpoint).context("failed to set up the runtime's client")?;
+    let Some(runtime) = stop.run_until_cancelled(wait_for_runtime(&cri)).await else {
+        return Ok(());
+    };
+    let informers = Informers::new(client.clone(), stop.clone());
+    let mine = format!("spec.nodeName={}", config.node_name);
+    let pods = informers.of_with::<Pod>(watcher::Config::default().fields(&mine));
+    let services = informers.of::<Service>();
+    let reporter =
+        Reporter { controller: "kubelet".to_string(), instance: Some(config.node_name.clone()) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let api = Arc::new(api::Server::new(client.clone(), services, recorder));
+    let context = Arc::new(Context::new(config, cri, api, runtime));
+    let port = context.config.port;
+    let node = tokio::spawn(node::run(context.clone(), client, port, stop.clone()));
+    let synced = {
+        let pods = pods.clone();
+        async move { pods.synced().await }
+    };
+    manager::Manager::run(context, pods.subscribe(), synced, stop).await;
+    node.await.context("failed to end the node's status loop")
+}
+
+/// Asks until the runtime answers: its name and version.
+async fn wait_for_runtime(cri: &Cri) -> (String, String) {
+    let mut told = false;
+    loop {
+        match cri.version().await {
+            Ok(version) => return (version.runtime_name, version.runtime_version),
+            Err(error) if !told => {
+                tracing::warn!(%error, "waiting for the container runtime");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
