@@ -1,0 +1,42 @@
+//! Exit statuses: 0 done, 1 failed, 2 usage, 3 refused by a safety rule.
+
+use std::process::ExitCode;
+
+/// A safety rule says no.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// The command cannot be understood as given.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Prints an error with its causes and gives the exit status that it stands for.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(status(error))
+}
+
+fn status(error: &anyhow::Error) -> u8 {
+    match (error.is::<Refused>(), error.is::<Usage>()) {
+        (true, _) => 3,
+        (_, true) => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn scripts_can_tell_a_refusal_from_a_failure() {
+        let refused: Result<(), _> = Err(Refused("no".into()));
+        assert_eq!(status(&refused.context("failed to join").unwrap_err()), 3);
+        assert_eq!(status(&Usage("what?".into()).into()), 2);
+        assert_eq!(status(&anyhow::anyhow!("broken")), 1);
+    }
+}

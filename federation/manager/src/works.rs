@@ -1,0 +1,203 @@
+//! Works: what each member is to hold of a binding's template. Pure.
+
+use std::collections::BTreeMap;
+
+use hansa_federation_api::kinds::{
+    Cluster, ConflictResolution, PurgeMode, ResourceBindingSpec, TargetCluster, Work, WorkSpec,
+    WorkloadTemplate,
+};
+use hansa_federation_api::overriding::{self, OverrideError, Policy};
+use hansa_federation_api::{aggregation, interpreter, manifest, names, retention};
+use serde_json::{Value, json};
+
+use crate::hub::Binding;
+
+/// Which members get the object and which only keep it for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destinations {
+    /// Members that get it, with their replicas.
+    pub targets: Vec<TargetCluster>,
+    /// Members that it is leaving and that keep what they have until it is healthy elsewhere.
+    pub keeping: Vec<String>,
+}
+
+/// Where a binding's object goes: its own clusters, and those of the bindings that need it.
+pub fn destinations(spec: &ResourceBindingSpec) -> Destinations {
+    let mut targets = spec.clusters.clone();
+    for target in spec.required_by.iter().flat_map(|r| &r.clusters) {
+        if !targets.iter().any(|t| t.name == target.name) {
+            targets.push(TargetCluster { name: target.name.clone(), replicas: 0 });
+        }
+    }
+    let gentle = |purge: PurgeMode| purge != PurgeMode::Directly;
+    let tasks = spec.graceful_eviction_tasks.iter().filter(|t| gentle(t.purge_mode));
+    let keeping = tasks
+        .map(|t| t.from_cluster.clone())
+        .filter(|c| !targets.iter().any(|t| t.name == *c))
+        .collect();
+    Destinations { targets, keeping }
+}
+
+/// The manifest for one member.
+pub fn manifest_for(
+    binding: &Binding,
+    template: &Value,
+    cluster: &Cluster,
+    place: usize,
+    targets: &[TargetCluster],
+    policies: &[Policy<'_>],
+) -> Result<Value, OverrideError> {
+    let mut manifest = manifest::prune(template);
+    let divided = binding.spec.replicas > 0 && !binding.spec.clusters.is_empty();
+    if divided {
+        manifest = interpreter::revise(manifest, targets[place].replicas);
+    }
+    if let Some(completions) = interpreter::completions(template, targets).filter(|_| divided) {
+        manifest["spec"]["completions"] = json!(completions[place]);
+    }
+    let mut manifest = overriding::apply(&manifest, cluster, policies)?;
+    if interpreter::replicas(template).is_some()
+        && let Some(generation) = template.pointer("/metadata/generation")
+    {
+        annotate(&mut manifest, aggregation::TEMPLATE_GENERATION, &generation.to_string());
+    }
+    let resolution = match binding.spec.conflict_resolution {
+        ConflictResolution::Overwrite => "overwrite",
+        ConflictResolution::Abort => "abort",
+    };
+    if manifest["metadata"]["annotations"][names::CONFLICT_RESOLUTION].is_null() {
+        annotate(&mut manifest, names::CONFLICT_RESOLUTION, resolution);
+    }
+    manifest::label_managed(&mut manifest);
+    Ok(manifest)
+}
+
+fn annotate(manifest: &mut Value, key: &str, value: &str) {
+    manifest["metadata"]["annotations"][key] = value.into();
+}
+
+/// A Work that carries one manifest. `labels` and `annotations` say where it comes from.
+pub fn work(
+    cluster: &str,
+    manifest: Value,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+) -> Work {
+    let text = |path: &str| manifest.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let name = names::work_name(
+        text("/apiVersion"),
+        text("/kind"),
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+    );
+    let namespace = names::execution_namespace(cluster);
+    let manifest = sealed(manifest, &namespace, &name);
+    let spec = WorkSpec {
+        workload: WorkloadTemplate { manifests: vec![manifest] },
+        ..WorkSpec::default()
+    };
+    let mut work = Work::new(&name, spec);
+    work.metadata.namespace = Some(namespace);
+    work.metadata.labels = Some(labels);
+    work.metadata.annotations = Some(annotations);
+    work.metadata.finalizers = Some(vec![names::EXECUTION_FINALIZER.into()]);
+    work
+}
+
+/// The manifest with where it comes from and, last, its own digest.
+fn sealed(mut manifest: Value, namespace: &str, name: &str) -> Value {
+    annotate(&mut manifest, names::WORK_NAMESPACE, namespace);
+    annotate(&mut manifest, names::WORK_NAME, name);
+    retention::record(&mut manifest);
+    let digest = manifest::digest(&manifest);
+    annotate(&mut manifest, names::APPLIED_DIGEST, &digest);
+    manifest
+}
+
+/// Where a binding's Works come from, as labels and annotations.
+pub fn origin(binding: &Binding) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let labels = [(names::BINDING_ID_LABEL.to_owned(), binding.uid().to_owned())];
+    let annotations = [
+        (names::BINDING_NAMESPACE.to_owned(), binding.key.namespace.clone()),
+        (names::BINDING_NAME.to_owned(), binding.key.name.clone()),
+    ];
+    (labels.into(), annotations.into())
+}
+
+/// The existing Work as it should be: the wanted spec, labels and annotations, the rest kept.
+pub fn updated(existing: &Work, wanted: &Work) -> Work {
+    let mut next = existing.clone();
+    next.spec = wanted.spec.clone();
+    let labels = next.metadata.labels.get_or_insert_default();
+    labels.extend(wanted.metadata.labels.clone().unwrap_or_default());
+    let annotations = next.metadata.annotations.get_or_insert_default();
+    annotations.extend(wanted.metadata.annotations.clone().unwrap_or_default());
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_client::ObjectKey;
+    use hansa_federation_api::failover;
+
+    use super::*;
+
+    fn binding(spec: Value) -> Binding {
+        let mut spec = spec;
+        spec["resource"] = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        Binding {
+            key: ObjectKey::new("shop", "web-deployment"),
+            metadata: Default::default(),
+            spec: serde_json::from_value(spec).unwrap(),
+            status: Default::default(),
+        }
+    }
+
+    fn template() -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop", "generation": 3, "uid": "u"},
+            "spec": {"replicas": 6}, "status": {"replicas": 6}})
+    }
+
+    #[test]
+    fn each_member_gets_its_share_and_knows_where_it_comes_from() {
+        let binding = binding(json!({"replicas": 6, "clusters": [
+            {"name": "eu", "replicas": 4}, {"name": "us", "replicas": 2}]}));
+        let targets = destinations(&binding.spec).targets;
+        let us = Cluster::new("us", Default::default());
+        let manifest = manifest_for(&binding, &template(), &us, 1, &targets, &[]).unwrap();
+        assert_eq!(manifest["spec"]["replicas"], 2);
+        assert!(manifest.get("status").is_none());
+        let (labels, annotations) = origin(&binding);
+        let work = work("us", manifest, labels, annotations);
+        assert_eq!(work.namespace(), "karmada-es-us");
+        let sent = &work.spec.workload.manifests[0]["metadata"];
+        assert_eq!(sent["labels"][names::MANAGED_LABEL], "true");
+        assert_eq!(sent["annotations"][names::WORK_NAME], work.name());
+        assert_eq!(sent["annotations"][aggregation::TEMPLATE_GENERATION], "3");
+    }
+
+    #[test]
+    fn a_lost_member_keeps_its_copy_untouched_unless_told_otherwise() {
+        let mut spec = binding(json!({"clusters": [{"name": "eu"}, {"name": "us"}]})).spec;
+        failover::evict(&mut spec, "eu", "TaintUntolerated", jiff::Timestamp::UNIX_EPOCH);
+        let destinations = destinations(&spec);
+        assert_eq!(destinations.targets.len(), 1);
+        assert_eq!(destinations.keeping, ["eu"]);
+        spec.graceful_eviction_tasks[0].purge_mode = PurgeMode::Directly;
+        assert!(super::destinations(&spec).keeping.is_empty());
+    }
+
+    #[test]
+    fn the_same_template_seals_to_the_same_digest() {
+        let seal = |replicas: i32| {
+            let mut template = template();
+            template["spec"]["replicas"] = replicas.into();
+            let work = work("eu", template, BTreeMap::new(), BTreeMap::new());
+            let annotations = &work.spec.workload.manifests[0]["metadata"]["annotations"];
+            annotations[names::APPLIED_DIGEST].clone()
+        };
+        assert_eq!(seal(1), seal(1));
+        assert_ne!(seal(1), seal(2));
+    }
+}
