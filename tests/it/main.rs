@@ -1,1 +1,4 @@
 //! The one integration binary.
+
+mod policies;
+mod tidy;

@@ -1,87 +1,186 @@
-//! Kubeconfigs: made whole, or one context merged into the user's own.
+//! Kubeconfig files: built, merged into, cleaned up. Fields that we do not know are kept.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::pki::Pair;
+use crate::files::{self, Lock};
+use crate::pki::CertKey;
 
-/// Why a kubeconfig could not be changed.
+/// Why a kubeconfig could not be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum KubeconfigError {
-    /// The file could not be read or written.
-    #[error("access the kubeconfig {0}")]
-    Io(PathBuf, #[source] std::io::Error),
-    /// The file is no kubeconfig.
-    #[error("parse the kubeconfig {0}: {1}")]
-    Malformed(PathBuf, String),
-    /// The file cannot be encoded.
-    #[error("encode the kubeconfig: {0}")]
-    Encode(String),
+pub enum Error {
+    /// The file could not be accessed.
+    #[error("access {path}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no YAML mapping, or has lists where none belong; it is left as it is.
+    #[error("read {path} as a kubeconfig: {why}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The document cannot be written as YAML.
+    #[error("write the kubeconfig as YAML: {0}")]
+    Render(String),
 }
 
-/// A cluster as one user reaches it.
-#[derive(Clone, Debug)]
+/// How a user proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A client certificate.
+    Certificate(CertKey),
+    /// A bearer token.
+    Token(String),
+}
+
+/// One context: a cluster and a user under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The context's, cluster's and user's name.
+    /// Name of the context and the cluster.
     pub name: String,
-    /// The API server's URL.
+    /// Name of the user entry.
+    pub user: String,
+    /// URL of the API server.
     pub server: String,
-    /// PEM of the authority that the server is trusted by.
-    pub ca_certificate: String,
-    /// The client's certificate and key.
-    pub client: Pair,
+    /// The CA of its certificate, PEM.
+    pub ca_pem: String,
+    /// The user's credential.
+    pub credential: Credential,
 }
 
 const LISTS: [&str; 3] = ["clusters", "users", "contexts"];
 
-/// A kubeconfig with just this entry.
-///
-/// # Errors
-/// If it cannot be encoded.
-pub fn render(entry: &Entry) -> Result<String, KubeconfigError> {
-    let mut config = empty();
-    insert(&mut config, entry);
-    encode(&config)
-}
-
-/// Puts the entry into a kubeconfig file (made if it is not there) and selects its context. All else
-/// in the file stays as it is.
-///
-/// # Errors
-/// If the file cannot be read or written, or is no kubeconfig; it is unchanged then.
-pub fn merge(path: &Path, entry: &Entry) -> Result<(), KubeconfigError> {
-    change(path, |config| insert(config, entry))
-}
-
-/// Removes the entry from a kubeconfig file; a file that is not there is fine.
-///
-/// # Errors
-/// If the file cannot be read or written, or is no kubeconfig; it is unchanged then.
-pub fn remove(path: &Path, name: &str) -> Result<(), KubeconfigError> {
-    if !path.exists() {
-        return Ok(());
-    }
-    change(path, |config| {
-        LISTS.iter().for_each(|list| drop_named(config, list, name));
-        if config["current-context"] == name {
-            config["current-context"] = json!("");
+impl Entry {
+    /// An administrator's context: its user is called `NAME-admin`.
+    pub fn admin(name: &str, server: &str, ca_pem: &str, certificate: CertKey) -> Self {
+        Self {
+            name: name.to_string(),
+            user: format!("{name}-admin"),
+            server: server.to_string(),
+            ca_pem: ca_pem.to_string(),
+            credential: Credential::Certificate(certificate),
         }
-    })
+    }
+
+    /// A whole kubeconfig with nothing but this context, selected.
+    pub fn document(&self) -> Value {
+        let mut document = json!({"apiVersion": "v1", "kind": "Config", "preferences": {}});
+        merge(&mut document, self, true);
+        document
+    }
+
+    /// The same as YAML.
+    ///
+    /// # Errors
+    /// If the document cannot be rendered, which does not happen.
+    pub fn to_yaml(&self) -> Result<String, Error> {
+        render(&self.document())
+    }
+
+    /// Writes a kubeconfig with nothing but this context.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        make_dir(path)?;
+        files::replace(path, self.to_yaml()?.as_bytes()).map_err(at(path))
+    }
+
+    /// Puts the context into a kubeconfig, replacing one of the same name; `select` makes it the
+    /// current one. Everything else in the file stays.
+    ///
+    /// # Errors
+    /// If the file is no kubeconfig or cannot be accessed; it is not changed then.
+    pub fn merge_into(&self, path: &Path, select: bool) -> Result<(), Error> {
+        edit(path, |document| {
+            merge(document, self, select);
+            true
+        })
+    }
+
+    fn user_fields(&self) -> Value {
+        match &self.credential {
+            Credential::Certificate(pair) => json!({
+                "client-certificate-data": STANDARD.encode(&pair.certificate_pem),
+                "client-key-data": STANDARD.encode(&pair.key_pem),
+            }),
+            Credential::Token(token) => json!({"token": token}),
+        }
+    }
+
+    fn cluster_fields(&self) -> Value {
+        json!({
+            "certificate-authority-data": STANDARD.encode(&self.ca_pem),
+            "server": self.server,
+        })
+    }
 }
 
-/// The user's kubeconfig: the first of `KUBECONFIG`, else `~/.kube/config`.
-pub fn default_path() -> Option<PathBuf> {
-    let variable = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
-    if let Some(paths) = variable {
-        return std::env::split_paths(&paths).next();
+/// Where `kubectl` keeps its kubeconfig: the first file of `kubeconfig_env` (the value of
+/// `KUBECONFIG`), else `.kube/config` in the home directory.
+pub fn default_path(kubeconfig_env: Option<&str>, home: &Path) -> PathBuf {
+    let first = kubeconfig_env.and_then(|list| list.split(':').find(|path| !path.is_empty()));
+    first.map_or_else(|| home.join(".kube/config"), PathBuf::from)
+}
+
+/// Takes a context out of a kubeconfig, with its cluster and its user if no other context needs
+/// them. A file or context that is not there is no error; returns whether anything was removed.
+///
+/// # Errors
+/// If the file is no kubeconfig or cannot be accessed.
+pub fn remove_from(path: &Path, name: &str) -> Result<bool, Error> {
+    if !path.exists() {
+        return Ok(false);
     }
-    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"))
+    let mut removed = false;
+    edit(path, |document| {
+        removed = remove(document, name);
+        removed
+    })?;
+    Ok(removed)
+}
+
+/// Reads a kubeconfig; a file that is not there is an empty one.
+///
+/// # Errors
+/// If the file is no kubeconfig or cannot be read.
+pub fn load(path: &Path) -> Result<Value, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(empty()),
+        Err(source) => Err(Error::Io { path: path.to_path_buf(), source }),
+    }
+}
+
+/// Writes to a link go where it points, so that the link stays.
+fn edit(path: &Path, change: impl FnOnce(&mut Value) -> bool) -> Result<(), Error> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    make_dir(path)?;
+    let _lock = Lock::take(path).map_err(at(path))?;
+    let mut document = load(path)?;
+    if change(&mut document) {
+        files::replace(path, render(&document)?.as_bytes()).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => files::private_dir(dir).map_err(at(dir)),
+        _ => Ok(()),
+    }
 }
 
 fn empty() -> Value {
@@ -91,100 +190,82 @@ fn empty() -> Value {
     })
 }
 
-fn insert(config: &mut Value, entry: &Entry) {
-    let name = &entry.name;
-    let data = |pem: &str| STANDARD.encode(pem);
-    let values = [
-        json!({ "name": name, "cluster": {
-            "server": entry.server,
-            "certificate-authority-data": data(&entry.ca_certificate),
-        } }),
-        json!({ "name": name, "user": {
-            "client-certificate-data": data(&entry.client.certificate),
-            "client-key-data": data(&entry.client.key),
-        } }),
-        json!({ "name": name, "context": { "cluster": name, "user": name } }),
-    ];
-    for (list, value) in LISTS.iter().zip(values) {
-        drop_named(config, list, name);
-        match &mut config[*list] {
-            Value::Array(present) => present.push(value),
-            other => *other = json!([value]),
-        }
+fn parse(path: &Path, text: &str) -> Result<Value, Error> {
+    let wrong = |why: String| Error::Parse { path: path.to_path_buf(), why };
+    if text.trim().is_empty() {
+        return Ok(empty());
     }
-    config["current-context"] = json!(name);
-}
-
-fn drop_named(config: &mut Value, list: &str, name: &str) {
-    if let Some(present) = config.get_mut(list).and_then(Value::as_array_mut) {
-        present.retain(|item| item["name"] != name);
-    }
-}
-
-fn encode(config: &Value) -> Result<String, KubeconfigError> {
-    serde_saphyr::to_string(config).map_err(|error| KubeconfigError::Encode(error.to_string()))
-}
-
-/// Changes the file under kubectl's own lock file, whole or not at all.
-fn change(path: &Path, edit: impl FnOnce(&mut Value)) -> Result<(), KubeconfigError> {
-    let io = |error| KubeconfigError::Io(path.to_path_buf(), error);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
-    let lock = Lock::take(path).map_err(io)?;
-    let mut config = match fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => empty(),
-        Ok(text) => parse(path, &text)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => empty(),
-        Err(error) => return Err(io(error)),
+    let document: Value = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let Some(fields) = document.as_object() else {
+        return Err(wrong("it is no mapping".to_string()));
     };
-    edit(&mut config);
-    let text = encode(&config)?;
-    write(path, &text).map_err(io)?;
-    drop(lock);
-    Ok(())
-}
-
-fn parse(path: &Path, text: &str) -> Result<Value, KubeconfigError> {
-    let malformed = |why: String| KubeconfigError::Malformed(path.to_path_buf(), why);
-    let config: Value =
-        serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    if config.is_object() { Ok(config) } else { Err(malformed("it is no mapping".into())) }
-}
-
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("hansa{}", std::process::id()));
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
-}
-
-/// `<file>.lock`, as kubectl takes it; one that was left behind is waited for a second, then taken.
-struct Lock(PathBuf);
-
-impl Lock {
-    fn take(path: &Path) -> std::io::Result<Self> {
-        let mut lock = path.as_os_str().to_owned();
-        lock.push(".lock");
-        let lock = PathBuf::from(lock);
-        for _ in 0..100 {
-            match File::options().write(true).create_new(true).open(&lock) {
-                Ok(_) => return Ok(Self(lock)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    std::thread::sleep(std::time::Duration::from_millis(10));
-                }
-                Err(error) => return Err(error),
-            }
+    for list in LISTS {
+        let fits = fields.get(list).is_none_or(|value| value.is_array() || value.is_null());
+        if !fits {
+            return Err(wrong(format!("{list} is no list")));
         }
-        Ok(Self(lock))
+    }
+    Ok(document)
+}
+
+fn render(document: &Value) -> Result<String, Error> {
+    serde_saphyr::to_string(document).map_err(|error| Error::Render(error.to_string()))
+}
+
+fn merge(document: &mut Value, entry: &Entry, select: bool) {
+    set(document, "clusters", "cluster", &entry.name, entry.cluster_fields());
+    set(document, "users", "user", &entry.user, entry.user_fields());
+    let context = json!({"cluster": entry.name, "user": entry.user});
+    set(document, "contexts", "context", &entry.name, context);
+    if select {
+        document["current-context"] = entry.name.as_str().into();
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+/// Sets one named element of a list; of an element that is there, unknown siblings stay.
+fn set(document: &mut Value, list: &str, field: &str, name: &str, value: Value) {
+    let elements = list_mut(document, list);
+    match elements.iter_mut().find(|element| element["name"] == name) {
+        Some(element) => element[field] = value,
+        None => {
+            let mut element = Map::new();
+            element.insert(field.to_string(), value);
+            element.insert("name".to_string(), name.into());
+            elements.push(Value::Object(element));
+        }
     }
+}
+
+fn list_mut<'a>(document: &'a mut Value, list: &str) -> &'a mut Vec<Value> {
+    let slot = &mut document[list];
+    if !slot.is_array() {
+        *slot = json!([]);
+    }
+    slot.as_array_mut().expect("made a list above")
+}
+
+fn remove(document: &mut Value, name: &str) -> bool {
+    let contexts = list_mut(document, "contexts");
+    let Some(at) = contexts.iter().position(|context| context["name"] == name) else {
+        return false;
+    };
+    let context = contexts.remove(at);
+    for (list, field) in [("clusters", "cluster"), ("users", "user")] {
+        let wanted = context["context"][field].clone();
+        let others = list_mut(document, "contexts");
+        if !others.iter().any(|other| other["context"][field] == wanted) {
+            list_mut(document, list).retain(|element| element["name"] != wanted);
+        }
+    }
+    if document["current-context"] == name {
+        document["current-context"] = "".into();
+    }
+    true
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io { path: path.clone(), source }
 }
 
 #[cfg(test)]
@@ -193,52 +274,78 @@ mod tests {
 
     fn entry(name: &str) -> Entry {
         Entry {
-            name: name.into(),
-            server: "https://127.0.0.1:6443".into(),
-            ca_certificate: "CA".into(),
-            client: Pair { certificate: "CERT".into(), key: "KEY".into() },
+            name: name.to_string(),
+            user: format!("{name}-admin"),
+            server: "https://127.0.0.1:6443".to_string(),
+            ca_pem: "CA".to_string(),
+            credential: Credential::Token("t".to_string()),
         }
     }
 
-    fn read(path: &Path) -> Value {
-        serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-    }
-
     #[test]
-    fn a_merge_keeps_what_is_there_and_selects_the_context() {
+    fn merging_keeps_what_is_there_and_removing_takes_only_ours() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(".kube/config");
-        merge(&path, &entry("eu-west")).unwrap();
-        let mut config = read(&path);
-        config["extensions"] = json!([{ "name": "mine" }]);
-        fs::write(&path, serde_saphyr::to_string(&config).unwrap()).unwrap();
-        merge(&path, &entry("us-east")).unwrap();
-        merge(&path, &entry("us-east")).unwrap();
-        let config = read(&path);
-        assert_eq!(config["contexts"].as_array().unwrap().len(), 2);
-        assert_eq!(config["current-context"], "us-east");
-        assert_eq!(config["extensions"][0]["name"], "mine");
+        let path = dir.path().join("sub/config");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let before = "apiVersion: v1\nkind: Config\nx-own: {a: 1}\ncurrent-context: work\n\
+                      clusters: [{name: work, cluster: {server: 'https://w', proxy-url: 'p'}}]\n\
+                      users: []\ncontexts: [{name: work, context: {cluster: work, user: me}}]\n";
+        fs::write(&path, before).unwrap();
+        entry("hub").merge_into(&path, true).unwrap();
+        let merged = load(&path).unwrap();
+        assert_eq!(merged["current-context"], "hub");
+        assert_eq!(merged["x-own"]["a"], 1);
+        assert_eq!(merged["clusters"][0]["cluster"]["proxy-url"], "p");
+        assert!(remove_from(&path, "hub").unwrap());
+        let after = load(&path).unwrap();
+        assert_eq!(after["clusters"].as_array().unwrap().len(), 1);
+        assert_eq!(after["users"], json!([]));
+        assert_eq!(after["current-context"], "");
+        assert!(!remove_from(&path, "hub").unwrap());
     }
 
     #[test]
-    fn removal_leaves_the_others() {
+    fn the_same_name_is_replaced_not_doubled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
-        merge(&path, &entry("eu-west")).unwrap();
-        merge(&path, &entry("us-east")).unwrap();
-        remove(&path, "us-east").unwrap();
-        let config = read(&path);
-        assert_eq!(config["clusters"].as_array().unwrap().len(), 1);
-        assert_eq!(config["users"][0]["name"], "eu-west");
-        assert_eq!(config["current-context"], "");
+        entry("a").merge_into(&path, true).unwrap();
+        let moved = Entry { server: "https://127.0.0.1:7443".to_string(), ..entry("a") };
+        moved.merge_into(&path, false).unwrap();
+        let merged = load(&path).unwrap();
+        assert_eq!(merged["clusters"].as_array().unwrap().len(), 1);
+        assert_eq!(merged["clusters"][0]["cluster"]["server"], "https://127.0.0.1:7443");
     }
 
     #[test]
     fn a_file_that_is_no_kubeconfig_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
-        fs::write(&path, "- just\n- a list\n").unwrap();
-        assert!(matches!(merge(&path, &entry("a")), Err(KubeconfigError::Malformed(..))));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "- just\n- a list\n");
+        for text in ["- a\n- b\n", "clusters: {a: b}\n", "{unclosed"] {
+            fs::write(&path, text).unwrap();
+            assert!(entry("a").merge_into(&path, true).is_err(), "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert!(!dir.path().join("config.lock").exists());
+    }
+
+    #[test]
+    fn writers_at_the_same_time_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = &path;
+                scope.spawn(move || entry(&format!("c{number}")).merge_into(path, true).unwrap());
+            }
+        });
+        assert_eq!(load(&path).unwrap()["contexts"].as_array().unwrap().len(), 8);
+    }
+
+    #[test]
+    fn kubectl_decides_where_the_file_is() {
+        let home = Path::new("/home/x");
+        assert_eq!(default_path(None, home), Path::new("/home/x/.kube/config"));
+        assert_eq!(default_path(Some("/a:/b"), home), Path::new("/a"));
+        assert_eq!(default_path(Some(""), home), Path::new("/home/x/.kube/config"));
     }
 }

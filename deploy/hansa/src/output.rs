@@ -32,7 +32,7 @@ impl Output {
 /// Prints rows under a header, in columns, as kubectl does.
 pub fn print_table(header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
     table.add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

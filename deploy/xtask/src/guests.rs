@@ -1,7 +1,7 @@
 //! Builds the guests: `plugins/<world>/<name>` → `target/guests/<world>-<name>.wasm`, a component.
 //!
-//! Compiling for wasm32 needs a target that a plain toolchain may lack; [`Toolchain::find`] takes the
-//! first way that works: it is installed, rustup adds it, or Debian's packages build it.
+//! Compiling for wasm32 needs a target that a plain toolchain may lack; [`Toolchain::find`] takes
+//! the first way that works: it is installed, rustup adds it, or Debian's packages build it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ fn has_target() -> bool {
 }
 
 fn install_debian() -> Result<()> {
-    let there = Path::new("/usr/bin/cargo").is_file() && on_path("wasm-ld-22");
-    if there && Path::new("/usr/src").join("rustc-src").exists() {
+    let installed = Command::new("dpkg").arg("-s").args(DEBIAN).output();
+    if installed.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
     say(&format!("no wasm32 target and no rustup: installing {} with apt-get", DEBIAN.join(" ")));

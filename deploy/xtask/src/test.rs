@@ -19,7 +19,7 @@ pub fn all(root: &Path) -> Result<()> {
     guests::build_guests(root, &[])?;
     sample::build(root)?;
     step("binaries");
-    run::ok(run::cargo(root).args(["build", "--workspace", "--bins"]))?;
+    run::ok(run::cargo(root).args(["build", "--workspace", "--all-targets"]))?;
     step("tests");
     run::ok(run::cargo(root).args(["test", "--workspace", "--no-fail-fast"]))
 }

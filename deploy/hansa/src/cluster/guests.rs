@@ -96,18 +96,10 @@ fn install_one(
 }
 
 fn local_cloud(cluster: &Cluster) -> Value {
-    let addresses: serde_json::Map<String, Value> = cluster
-        .settings
-        .node_names()
-        .into_iter()
-        .zip(0..)
-        .map(|(node, number)| (node, json!([cluster.network.node_ip(number)])))
-        .collect();
     json!({
-        "cluster": cluster.settings.name,
+        "provider": cluster.settings.provider,
         "region": cluster.settings.region,
         "zone": cluster.settings.zone,
         "pool": cluster.network.load_balancer_pool(),
-        "addresses": addresses,
     })
 }

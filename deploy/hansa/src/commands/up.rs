@@ -104,8 +104,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 /// Removes the cluster's context from the user's kubeconfig.
 pub fn forget_context(instance: &Instance, path: Option<PathBuf>) -> Result<()> {
-    let Some(path) = path.or_else(kubeconfig::default_path) else { return Ok(()) };
-    kubeconfig::remove(&path, &instance.name).context("failed to remove the context")
+    let Some(path) = path.or_else(user_kubeconfig) else { return Ok(()) };
+    kubeconfig::remove_from(&path, &instance.name).context("failed to remove the context")?;
+    Ok(())
 }
 
 /// The settings to start with: those given, else those stored, else the defaults.
@@ -268,11 +269,17 @@ fn tail(instance: &Instance) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
+fn user_kubeconfig() -> Option<PathBuf> {
+    let variable = std::env::var("KUBECONFIG").ok();
+    let home = std::env::var_os("HOME").map(PathBuf::from)?;
+    Some(kubeconfig::default_path(variable.as_deref(), &home))
+}
+
 fn merge_context(instance: &Instance, path: Option<PathBuf>) -> Result<PathBuf> {
     let path = path
-        .or_else(kubeconfig::default_path)
+        .or_else(user_kubeconfig)
         .context("failed to find a kubeconfig: give --kubeconfig")?;
     let entry = cluster::admin_entry(instance, &instance.existing()?)?;
-    kubeconfig::merge(&path, &entry).context("failed to merge the context")?;
+    entry.merge_into(&path, true).context("failed to merge the context")?;
     Ok(path)
 }
