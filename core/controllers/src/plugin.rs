@@ -12,7 +12,7 @@ use hansa_client::kube::api::{Patch, PatchParams};
 use hansa_client::kube::{Api, Client, Error};
 use hansa_client::{Informer, ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_extension::PluginError;
-use hansa_extension::runtime::{LoadRequest, Loaded, PluginRuntime, PluginState, World};
+use hansa_extension::runtime::{FailurePolicy, LoadRequest, Loaded, PluginRuntime, PluginState, World};
 use serde_json::json;
 
 use crate::Context;
@@ -39,6 +39,8 @@ pub struct Plugins {
 enum Refusal {
     #[error("name exactly one source: configMap or file")]
     Source,
+    #[error("know the failure policy: it must be Fallback, Skip or Closed")]
+    FailurePolicy,
     #[error("read ConfigMap {0}: it has no such key in binaryData")]
     NoKey(String),
     #[error("read file {0}: this process was started without a plugin directory")]
@@ -144,6 +146,8 @@ impl Controller {
             config: spec.config.clone().unwrap_or_else(|| json!({})),
             limits: spec.limits.as_ref().into(),
             weight: 1,
+            failure: FailurePolicy::parse(spec.failure_policy.as_deref())
+                .ok_or(Refusal::FailurePolicy)?,
         };
         Ok(self.plugins.runtime.load(request).await?)
     }
