@@ -82,7 +82,10 @@ impl Supervisor {
         self.stop.cancelled().await;
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(?grace, "components still run after the grace period");
+            let states = self.states();
+            let running = states.iter().filter(|(_, state)| state.health != Health::Stopped);
+            let names: Vec<_> = running.map(|(name, _)| name.as_str()).collect();
+            tracing::warn!(?grace, components = names.join(" "), "still run after the grace period");
         }
     }
 

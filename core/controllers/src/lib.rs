@@ -98,20 +98,20 @@ async fn run_all(
     let informers = Arc::new(Informers::new(client.clone(), all.clone()));
     let hub = config.hub;
     let context = Context { client, informers, stop: all.clone(), config: Arc::new(config) };
-    let mut running = JoinSet::new();
-    running.spawn(namespace::run(context.clone()));
-    running.spawn(service_account::run(context.clone()));
-    running.spawn(root_ca::run(context.clone()));
-    running.spawn(garbage_collector::run(context.clone()));
+    let mut running = Running { tasks: JoinSet::new(), stop: all.clone() };
+    running.add(namespace::run(context.clone()));
+    running.add(service_account::run(context.clone()));
+    running.add(root_ca::run(context.clone()));
+    running.add(garbage_collector::run(context.clone()));
     if let Some(plugins) = plugins {
-        running.spawn(plugin::run(context.clone(), plugins));
+        running.add(plugin::run(context.clone(), plugins));
     }
     if !hub {
-        spawn_workload_controllers(&mut running, &context);
+        add_workload_controllers(&mut running, &context);
     }
-    let ended = running.join_next().await;
+    let ended = running.tasks.join_next().await;
     all.cancel();
-    while running.join_next().await.is_some() {}
+    while running.tasks.join_next().await.is_some() {}
     match ended {
         Some(Err(panic)) => Err(anyhow::anyhow!("a controller panicked: {panic}")),
         _ if stop.is_cancelled() => Ok(()),
@@ -119,13 +119,31 @@ async fn run_all(
     }
 }
 
-fn spawn_workload_controllers(running: &mut JoinSet<()>, context: &Context) {
-    running.spawn(deployment::run(context.clone()));
-    running.spawn(replicas::run_replica_sets(context.clone()));
-    running.spawn(replicas::run_replication_controllers(context.clone()));
-    running.spawn(endpoints::run(context.clone()));
-    running.spawn(endpointslice::run(context.clone()));
-    running.spawn(node_ipam::run(context.clone()));
-    running.spawn(node_lifecycle::run(context.clone()));
-    running.spawn(pod_gc::run(context.clone()));
+/// The controllers that run; each ends with the token, even one that still waits for its kind.
+struct Running {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    fn add(&mut self, controller: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = controller => {}
+            }
+        });
+    }
+}
+
+fn add_workload_controllers(running: &mut Running, context: &Context) {
+    running.add(deployment::run(context.clone()));
+    running.add(replicas::run_replica_sets(context.clone()));
+    running.add(replicas::run_replication_controllers(context.clone()));
+    running.add(endpoints::run(context.clone()));
+    running.add(endpointslice::run(context.clone()));
+    running.add(node_ipam::run(context.clone()));
+    running.add(node_lifecycle::run(context.clone()));
+    running.add(pod_gc::run(context.clone()));
 }

@@ -54,25 +54,31 @@ pub(crate) async fn run(context: Context) {
     eviction.abort();
 }
 
-/// Looks at every node, again and again: silence sends no event.
+/// Looks at a node when it changes, and at all of them again and again: silence sends no event.
 async fn monitor(context: Context, nodes: Informer<Node>, leases: Informer<Lease>) {
     let mut signs: HashMap<String, Sign> = HashMap::new();
     let grace = context.config.node_monitor_grace;
-    let period = PERIOD.min(grace / 4).max(Duration::from_millis(100));
+    let mut round = tokio::time::interval(PERIOD.min(grace / 4).max(Duration::from_millis(100)));
+    let mut changes = nodes.subscribe();
     loop {
-        let all = nodes.list();
-        signs.retain(|name, _| nodes.get("", name).is_some());
-        for node in &all {
+        let due = tokio::select! {
+            () = context.stop.cancelled() => return,
+            _ = round.tick() => nodes.list(),
+            Some(change) = changes.recv() => {
+                let node = nodes.get_key(&change.key());
+                if node.is_none() {
+                    signs.remove(&change.key().name);
+                }
+                Vec::from_iter(node)
+            }
+        };
+        for node in &due {
             let lease = leases.get("kube-node-lease", name_of(&node.metadata));
             let silent_for = note(&mut signs, node, lease.as_deref());
             let health = health(node, silent_for, grace);
             if let Err(error) = act(&context, node, health).await {
                 tracing::debug!(node = name_of(&node.metadata), %error, "failed, will retry");
             }
-        }
-        tokio::select! {
-            () = context.stop.cancelled() => return,
-            () = tokio::time::sleep(period) => {}
         }
     }
 }

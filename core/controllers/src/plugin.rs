@@ -12,7 +12,9 @@ use hansa_client::kube::api::{Patch, PatchParams};
 use hansa_client::kube::{Api, Client, Error};
 use hansa_client::{Informer, ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_extension::PluginError;
-use hansa_extension::runtime::{FailurePolicy, LoadRequest, Loaded, PluginRuntime, PluginState, World};
+use hansa_extension::runtime::{
+    FailurePolicy, LoadRequest, Loaded, PluginRuntime, PluginState, World,
+};
 use serde_json::json;
 
 use crate::Context;

@@ -158,6 +158,17 @@ impl Instance {
         self.is_running().then_some(state)
     }
 
+    /// Forgets the state of a process that is gone, before another one is started.
+    ///
+    /// # Errors
+    /// If the file cannot be removed.
+    pub fn clear_state(&self) -> Result<()> {
+        match fs::remove_file(self.dir.join("state.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Publishes the state.
     ///
     /// # Errors

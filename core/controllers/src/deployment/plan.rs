@@ -242,7 +242,8 @@ fn old_pods_remain(view: &View<'_>) -> bool {
 /// Whether the Deployment's own size changed since the sets were last sized.
 fn was_scaled(view: &View<'_>, bounds: Bounds) -> bool {
     let mut active = view.all().filter(|set| size(set) > 0);
-    active.any(|set| annotation(set, DESIRED).is_some_and(|seen| *seen != bounds.wanted.to_string()))
+    active
+        .any(|set| annotation(set, DESIRED).is_some_and(|seen| *seen != bounds.wanted.to_string()))
 }
 
 /// A single set takes the whole change; several share it by their sizes, larger ones first.

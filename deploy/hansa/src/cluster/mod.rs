@@ -20,6 +20,7 @@ mod control_plane;
 pub mod guests;
 mod identity;
 mod in_process;
+mod kinds;
 mod readiness;
 mod workers;
 
@@ -75,8 +76,9 @@ async fn serve(instance: Instance, settings: Settings, network: Network) -> Resu
     let server = control_plane::start(&cluster).await?;
     let clients = in_process::Clients::new(server.clone());
     tokio::spawn(readiness::publish(cluster.clone(), server.clone(), clients.admin()));
-    let host = workers::start(&cluster, &clients).await?;
+    // The host compiles its guests at the first start: nodes need not wait for that.
     agents::start(&cluster, &clients)?;
+    let host = workers::start(&cluster, &clients).await?;
     cluster.supervisor.join(STOP_GRACE).await;
     drop(host);
     tracing::info!(cluster = %cluster.settings.name, "stopped");

@@ -9,7 +9,7 @@ use hansa_controllers::Plugins;
 use hansa_plugin_host::{Host, HostConfig};
 
 use super::in_process::Clients;
-use super::{Cluster, guests, identity};
+use super::{Cluster, guests, identity, kinds};
 
 /// Starts them; the answer keeps the host of decisions alive.
 ///
@@ -51,9 +51,14 @@ fn start_controllers(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) {
         runtime: Arc::new(host.clone()),
         directory: Some(cluster.instance.dir.join("plugins")),
     };
-    let client = clients.component(identity::CONTROLLERS);
+    let (client, definer) = (clients.component(identity::CONTROLLERS), clients.admin());
     cluster.supervisor.spawn("controller-manager", move |stop| {
-        hansa_controllers::run(config.clone(), client.clone(), Some(plugins.clone()), stop)
+        let (config, plugins) = (config.clone(), Some(plugins.clone()));
+        let (client, definer) = (client.clone(), definer.clone());
+        async move {
+            kinds::ensure(definer).await?;
+            hansa_controllers::run(config, client, plugins, stop).await
+        }
     });
 }
 

@@ -91,6 +91,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         // What cannot work is said here, not in a log.
         settings(&args, &instance.name, stored)?;
         instance.create()?;
+        instance.clear_state()?;
         let child = spawn(&args, &instance)?;
         wait(&instance, Some(child), Duration::from_secs(args.wait_secs))?;
     }
@@ -276,9 +277,8 @@ fn user_kubeconfig() -> Option<PathBuf> {
 }
 
 fn merge_context(instance: &Instance, path: Option<PathBuf>) -> Result<PathBuf> {
-    let path = path
-        .or_else(user_kubeconfig)
-        .context("failed to find a kubeconfig: give --kubeconfig")?;
+    let path =
+        path.or_else(user_kubeconfig).context("failed to find a kubeconfig: give --kubeconfig")?;
     let entry = cluster::admin_entry(instance, &instance.existing()?)?;
     entry.merge_into(&path, true).context("failed to merge the context")?;
     Ok(path)
