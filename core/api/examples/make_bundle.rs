@@ -1,8 +1,11 @@
 //! Makes `data/bundle.json` from a release's JSON Schema definitions.
 //!
-//! `cargo run -p hansa-api --example make_bundle -- DIR OUT`: DIR holds `_definitions.json` as PyPI's
-//! `kubernetes-validate` ships it (v1.36.0-local). Only facts go out: names, types, keys, enums. What that
-//! package changed against upstream's document is undone: `$defs`, nullable types, spelled-out unions, and
+//! `cargo run -p hansa-api --example make_bundle -- DIR OUT`: DIR holds `_definitions.json` as
+//! PyPI's
+//! `kubernetes-validate` ships it (v1.36.0-local). Only facts go out: names, types, keys, enums.
+//! What that
+//! package changed against upstream's document is undone: `$defs`, nullable types, spelled-out
+//! unions, and
 //! the constants it wrote into `apiVersion` and `kind`.
 
 use std::collections::BTreeMap;
@@ -30,22 +33,11 @@ fn lines(types: &[Value]) -> String {
 }
 
 fn bundle(definitions: &Map<String, Value>) -> Vec<Value> {
-    let objects = definitions
-        .iter()
-        .filter(|(name, body)| special(name, body).is_none());
+    let objects = definitions.iter().filter(|(name, body)| special(name, body).is_none());
     let objects: Vec<_> = objects.collect();
-    let ids = objects
-        .iter()
-        .enumerate()
-        .map(|(id, (name, _))| (name.as_str(), id));
-    let context = Context {
-        definitions,
-        ids: ids.collect(),
-    };
-    objects
-        .iter()
-        .map(|(name, body)| context.object(name, body))
-        .collect()
+    let ids = objects.iter().enumerate().map(|(id, (name, _))| (name.as_str(), id));
+    let context = Context { definitions, ids: ids.collect() };
+    objects.iter().map(|(name, body)| context.object(name, body)).collect()
 }
 
 /// The code of a definition that is no plain object.
@@ -83,10 +75,7 @@ impl Context<'_> {
         let fields = body["properties"].as_object().into_iter().flatten();
         let fields: Map<_, _> = fields
             .map(|(field, schema)| {
-                (
-                    field.clone(),
-                    self.field(schema, required.contains(&&**field)),
-                )
+                (field.clone(), self.field(schema, required.contains(&&**field)))
             })
             .collect();
         out["f"] = fields.into();
@@ -140,9 +129,7 @@ impl Context<'_> {
     fn reference(&self, name: &str) -> String {
         match self.ids.get(name) {
             Some(id) => format!("#{id}"),
-            None => special(name, &self.definitions[name])
-                .unwrap_or("any")
-                .into(),
+            None => special(name, &self.definitions[name]).unwrap_or("any").into(),
         }
     }
 }
@@ -158,9 +145,5 @@ fn type_name(kind: &Value) -> &str {
 }
 
 fn strings(list: &Value) -> Vec<&str> {
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect()
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

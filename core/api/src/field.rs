@@ -75,12 +75,7 @@ impl FieldError {
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
-            path: path.into(),
-            kind,
-            value: value.into(),
-            detail: detail.into(),
-        }
+        Self { path: path.into(), kind, value: value.into(), detail: detail.into() }
     }
 
     /// The field is missing.
@@ -137,12 +132,7 @@ impl FieldError {
 
     /// More than `max` bytes.
     pub fn too_long(path: impl Into<String>, max: usize) -> Self {
-        Self::new(
-            FieldErrorType::TooLong,
-            path,
-            "",
-            format!("may not be more than {max} bytes"),
-        )
+        Self::new(FieldErrorType::TooLong, path, "", format!("may not be more than {max} bytes"))
     }
 
     /// More than `max` items.
@@ -174,11 +164,7 @@ impl FieldError {
 
     /// As a cause in a `Status`.
     pub fn to_cause(&self) -> Cause {
-        Cause {
-            reason: self.kind.reason().into(),
-            message: self.body(),
-            field: self.path.clone(),
-        }
+        Cause { reason: self.kind.reason().into(), message: self.body(), field: self.path.clone() }
     }
 }
 
@@ -200,11 +186,7 @@ pub fn aggregate(errors: &[FieldError]) -> String {
 
 /// `path.child`, or `child` where the path is empty.
 pub fn child(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.into()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.into() } else { format!("{path}.{name}") }
 }
 
 /// `path[index]`.
@@ -226,31 +208,16 @@ mod tests {
         let cases = [
             (FieldError::required("a.b", ""), "a.b: Required value"),
             (FieldError::required("a", "why"), "a: Required value: why"),
-            (
-                FieldError::invalid("a", "x", "bad"),
-                r#"a: Invalid value: "x": bad"#,
-            ),
-            (
-                FieldError::invalid("a", Value::Null, "bad"),
-                "a: Invalid value: null: bad",
-            ),
+            (FieldError::invalid("a", "x", "bad"), r#"a: Invalid value: "x": bad"#),
+            (FieldError::invalid("a", Value::Null, "bad"), "a: Invalid value: null: bad"),
             (
                 FieldError::not_supported("a", "x", &["B", "C"]),
                 r#"a: Unsupported value: "x": supported values: "B", "C""#,
             ),
             (FieldError::forbidden("a", "no"), "a: Forbidden: no"),
-            (
-                FieldError::duplicate("a[1]", "x"),
-                r#"a[1]: Duplicate value: "x""#,
-            ),
-            (
-                FieldError::too_long("a", 3),
-                "a: Too long: may not be more than 3 bytes",
-            ),
-            (
-                FieldError::too_many("a", 4, 3),
-                "a: Too many: 4: must have at most 3 items",
-            ),
+            (FieldError::duplicate("a[1]", "x"), r#"a[1]: Duplicate value: "x""#),
+            (FieldError::too_long("a", 3), "a: Too long: may not be more than 3 bytes"),
+            (FieldError::too_many("a", 4, 3), "a: Too many: 4: must have at most 3 items"),
         ];
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);

@@ -20,10 +20,7 @@ pub struct ParseGroupVersionError(pub String);
 impl GroupVersion {
     /// From its two parts.
     pub fn new(group: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-        }
+        Self { group: group.into(), version: version.into() }
     }
 
     /// The kind of this name in this group and version.
@@ -77,11 +74,7 @@ impl GroupVersionKind {
         version: impl Into<String>,
         kind: impl Into<String>,
     ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
-        }
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
     }
 
     /// From an object's `apiVersion` and `kind` fields.
@@ -129,11 +122,7 @@ impl GroupVersionResource {
         version: impl Into<String>,
         resource: impl Into<String>,
     ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            resource: resource.into(),
-        }
+        Self { group: group.into(), version: version.into(), resource: resource.into() }
     }
 
     /// Without the version.
@@ -165,10 +154,7 @@ pub struct GroupResource {
 impl GroupResource {
     /// From its two parts.
     pub fn new(group: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            resource: resource.into(),
-        }
+        Self { group: group.into(), resource: resource.into() }
     }
 }
 
@@ -189,11 +175,7 @@ impl FromStr for GroupResource {
 }
 
 fn join_qualified(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.into()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.into() } else { format!("{name}.{group}") }
 }
 
 #[cfg(test)]
@@ -211,10 +193,7 @@ mod tests {
 
     #[test]
     fn qualified_names_leave_the_core_group_out() {
-        assert_eq!(
-            GroupResource::new("apps", "deployments").to_string(),
-            "deployments.apps"
-        );
+        assert_eq!(GroupResource::new("apps", "deployments").to_string(), "deployments.apps");
         assert_eq!(GroupResource::new("", "pods").to_string(), "pods");
         assert_eq!(
             GroupVersionKind::new("apps", "v1", "Deployment").qualified(),

@@ -20,9 +20,7 @@ pub fn metadata_mut(object: &mut Value) -> &mut Fields {
 pub fn fields_mut<'a>(object: &'a mut Value, path: &[&str]) -> &'a mut Fields {
     let mut at = object;
     for step in path {
-        at = as_fields_mut(at)
-            .entry(*step)
-            .or_insert_with(|| Value::Object(Map::new()));
+        at = as_fields_mut(at).entry(*step).or_insert_with(|| Value::Object(Map::new()));
     }
     as_fields_mut(at)
 }
@@ -37,9 +35,7 @@ pub fn as_fields_mut(value: &mut Value) -> &mut Fields {
 
 /// The value at a path of field names.
 pub fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    path.iter()
-        .try_fold(object, |value, step| value.get(step))
-        .filter(|value| !value.is_null())
+    path.iter().try_fold(object, |value, step| value.get(step)).filter(|value| !value.is_null())
 }
 
 /// The string at a path; empty if there is none.
@@ -54,16 +50,12 @@ pub fn int_at(object: &Value, path: &[&str]) -> Option<i64> {
 
 /// The boolean at a path; false if there is none.
 pub fn bool_at(object: &Value, path: &[&str]) -> bool {
-    at(object, path)
-        .and_then(Value::as_bool)
-        .unwrap_or_default()
+    at(object, path).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// The list at a path; empty if there is none.
 pub fn list_at<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    at(object, path)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    at(object, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The map at a path.
@@ -148,9 +140,7 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// `metadata.finalizers`.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
-    list_at(object, &["metadata", "finalizers"])
-        .iter()
-        .filter_map(Value::as_str)
+    list_at(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str)
 }
 
 /// `metadata.ownerReferences`.
@@ -160,9 +150,7 @@ pub fn owner_references(object: &Value) -> &[Value] {
 
 /// The owner reference that has `controller: true`.
 pub fn controller_of(object: &Value) -> Option<&Value> {
-    owner_references(object)
-        .iter()
-        .find(|owner| bool_at(owner, &["controller"]))
+    owner_references(object).iter().find(|owner| bool_at(owner, &["controller"]))
 }
 
 /// Sets a string of the metadata; an empty one is removed.
@@ -200,11 +188,7 @@ pub fn default_field(fields: &mut Fields, field: &str, value: impl Into<Value>) 
 
 /// As [`default_field`], and an empty string counts as missing too.
 pub fn default_text(fields: &mut Fields, field: &str, value: &str) {
-    if fields
-        .get(field)
-        .and_then(Value::as_str)
-        .is_some_and(str::is_empty)
-    {
+    if fields.get(field).and_then(Value::as_str).is_some_and(str::is_empty) {
         fields.remove(field);
     }
     default_field(fields, field, value);
@@ -227,7 +211,8 @@ pub fn random_suffix(count: usize) -> String {
         .collect()
 }
 
-/// A name from `generateName`: the base, cut so that the whole has at most 63 bytes, and five characters.
+/// A name from `generateName`: the base, cut so that the whole has at most 63 bytes, and five
+/// characters.
 pub fn generate_name(base: &str) -> String {
     let mut end = base.len().min(MAX_NAME - SUFFIX);
     while !base.is_char_boundary(end) {

@@ -1,4 +1,5 @@
-//! What names, labels, ports, addresses and paths may look like, with upstream's words for what is wrong.
+//! What names, labels, ports, addresses and paths may look like, with upstream's words for what is
+//! wrong.
 //!
 //! Every check returns the complaints; none means that the value is fine.
 
@@ -28,14 +29,8 @@ fn regex_error(message: &str, pattern: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
         return format!("{message} (regex used for validation is '{pattern}')");
     }
-    let quoted: Vec<_> = examples
-        .iter()
-        .map(|example| format!("'{example}', "))
-        .collect();
-    format!(
-        "{message} (e.g. {}regex used for validation is '{pattern}')",
-        quoted.join(" or ")
-    )
+    let quoted: Vec<_> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    format!("{message} (e.g. {}regex used for validation is '{pattern}')", quoted.join(" or "))
 }
 
 fn is_lower(byte: u8) -> bool {
@@ -55,9 +50,7 @@ fn matches_qualified(text: &str) -> bool {
     let bytes = text.as_bytes();
     let ends = bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
-    ends && bytes
-        .iter()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    ends && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 fn checked(too_long: Option<usize>, mismatch: Option<String>) -> Vec<String> {
@@ -141,11 +134,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     match prefix {
         Some("") => complaints.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
-            complaints.extend(
-                dns1123_subdomain(prefix)
-                    .iter()
-                    .map(|e| format!("prefix part {e}")),
-            );
+            complaints.extend(dns1123_subdomain(prefix).iter().map(|e| format!("prefix part {e}")));
         }
         None => {}
     }
@@ -193,9 +182,7 @@ fn dots(text: &str) -> Option<String> {
     match text {
         "." => Some("must not be '.'".into()),
         ".." => Some("must not be '..'".into()),
-        _ => text
-            .starts_with("..")
-            .then(|| "must not start with '..'".into()),
+        _ => text.starts_with("..").then(|| "must not start with '..'".into()),
     }
 }
 
@@ -204,10 +191,7 @@ pub fn env_var_name(text: &str) -> Vec<String> {
     if text.is_empty() {
         return vec!["must be non-empty".into()];
     }
-    if text
-        .bytes()
-        .all(|b| (b' '..=b'~').contains(&b) && b != b'=')
-    {
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
         return Vec::new();
     }
     vec![
@@ -293,10 +277,7 @@ pub fn path_segment(text: &str) -> Vec<String> {
 
 /// An IANA protocol-like `C` identifier.
 pub fn c_identifier(text: &str) -> Vec<String> {
-    let starts = text
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     if starts && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Vec::new();
     }
@@ -318,16 +299,11 @@ mod tests {
         assert!(dns1123_subdomain("a.b-c.example").is_empty());
         assert_eq!(
             dns1123_label("My_Name"),
-            [
-                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \
+            ["a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \
               '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
-              '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-            ]
+              '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
         );
-        assert_eq!(
-            dns1123_label(&"a".repeat(64)),
-            ["must be no more than 63 bytes"]
-        );
+        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         for bad in ["", "-a", "a-", "a..b", ".a", "A"] {
             assert!(!dns1123_subdomain(bad).is_empty(), "{bad:?}");
         }

@@ -50,26 +50,17 @@ const CAP: i128 = (i64::MAX as i128) * NANO;
 impl Quantity {
     /// So many whole units.
     pub fn from_units(units: i64) -> Self {
-        Self {
-            nanos: i128::from(units) * NANO,
-            format: Format::DecimalSi,
-        }
+        Self { nanos: i128::from(units) * NANO, format: Format::DecimalSi }
     }
 
     /// So many thousandths.
     pub fn from_milli(milli: i64) -> Self {
-        Self {
-            nanos: i128::from(milli) * (NANO / 1000),
-            format: Format::DecimalSi,
-        }
+        Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
     /// So many bytes, written with binary units.
     pub fn from_bytes(bytes: i64) -> Self {
-        Self {
-            nanos: i128::from(bytes) * NANO,
-            format: Format::BinarySi,
-        }
+        Self { nanos: i128::from(bytes) * NANO, format: Format::BinarySi }
     }
 
     /// Whole units, rounded up.
@@ -102,15 +93,8 @@ impl std::ops::Add for Quantity {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let format = if self.is_zero() {
-            other.format
-        } else {
-            self.format
-        };
-        Self {
-            nanos: (self.nanos + other.nanos).clamp(-CAP, CAP),
-            format,
-        }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nanos: (self.nanos + other.nanos).clamp(-CAP, CAP), format }
     }
 }
 
@@ -118,15 +102,8 @@ impl std::ops::Sub for Quantity {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        let format = if self.is_zero() {
-            other.format
-        } else {
-            self.format
-        };
-        Self {
-            nanos: (self.nanos - other.nanos).clamp(-CAP, CAP),
-            format,
-        }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nanos: (self.nanos - other.nanos).clamp(-CAP, CAP), format }
     }
 }
 
@@ -158,11 +135,7 @@ fn clamp(value: i128) -> i64 {
 /// Division rounded away from zero.
 fn div_away(value: i128, by: i128) -> i128 {
     let quotient = value / by;
-    if value % by == 0 {
-        quotient
-    } else {
-        quotient + value.signum()
-    }
+    if value % by == 0 { quotient } else { quotient + value.signum() }
 }
 
 impl FromStr for Quantity {
@@ -175,9 +148,7 @@ impl FromStr for Quantity {
             Some(b'+') => (false, &text[1..]),
             Some(_) => (false, text),
         };
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(end);
         let unit = Unit::parse(suffix)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -215,44 +186,24 @@ const DECIMAL: [(&str, i32); 10] = [
     ("P", 15),
     ("E", 18),
 ];
-const BINARY: [(&str, i32); 6] = [
-    ("Ki", 10),
-    ("Mi", 20),
-    ("Gi", 30),
-    ("Ti", 40),
-    ("Pi", 50),
-    ("Ei", 60),
-];
+const BINARY: [(&str, i32); 6] =
+    [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
 impl Unit {
     fn parse(suffix: &str) -> Result<Self, QuantityError> {
         if let Some((_, exponent)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
-            return Ok(Self {
-                format: Format::DecimalSi,
-                base: 10,
-                exponent: *exponent,
-            });
+            return Ok(Self { format: Format::DecimalSi, base: 10, exponent: *exponent });
         }
         if let Some((_, exponent)) = BINARY.iter().find(|(name, _)| *name == suffix) {
-            return Ok(Self {
-                format: Format::BinarySi,
-                base: 2,
-                exponent: *exponent,
-            });
+            return Ok(Self { format: Format::BinarySi, base: 2, exponent: *exponent });
         }
         let well_formed = |b: u8| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b);
         if !suffix.bytes().all(well_formed) {
             return Err(QuantityError::Format);
         }
-        let digits = suffix
-            .strip_prefix(['e', 'E'])
-            .ok_or(QuantityError::Suffix)?;
+        let digits = suffix.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
         let exponent = digits.parse().map_err(|_| QuantityError::Suffix)?;
-        Ok(Self {
-            format: Format::DecimalExponent,
-            base: 10,
-            exponent,
-        })
+        Ok(Self { format: Format::DecimalExponent, base: 10, exponent })
     }
 }
 
@@ -288,18 +239,12 @@ fn scaled(whole: &str, fraction: &str, unit: Unit) -> i128 {
 fn shift_decimal(mantissa: i128, power: i32, lossy: bool) -> i128 {
     if power >= 0 {
         let factor = 10i128.checked_pow(power.unsigned_abs());
-        return factor
-            .and_then(|factor| mantissa.checked_mul(factor))
-            .unwrap_or(CAP);
+        return factor.and_then(|factor| mantissa.checked_mul(factor)).unwrap_or(CAP);
     }
     match 10i128.checked_pow(power.unsigned_abs()) {
         Some(divisor) => {
             let rounded = div_away(mantissa, divisor);
-            if lossy && mantissa % divisor == 0 {
-                rounded + 1
-            } else {
-                rounded
-            }
+            if lossy && mantissa % divisor == 0 { rounded + 1 } else { rounded }
         }
         None => 1,
     }
@@ -347,10 +292,7 @@ impl Quantity {
                 _ => write!(f, "{mantissa}e{power}"),
             };
         }
-        let suffix = DECIMAL
-            .iter()
-            .find(|(_, at)| *at == power)
-            .map_or("", |(name, _)| name);
+        let suffix = DECIMAL.iter().find(|(_, at)| *at == power).map_or("", |(name, _)| name);
         write!(f, "{mantissa}{suffix}")
     }
 }
@@ -360,8 +302,7 @@ mod tests {
     use super::*;
 
     fn quantity(text: &str) -> Quantity {
-        text.parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
@@ -400,11 +341,7 @@ mod tests {
     #[test]
     fn bad_texts_are_refused_in_upstreams_words() {
         for text in ["", "abc", "-", "1 Gi", "x1"] {
-            assert_eq!(
-                text.parse::<Quantity>(),
-                Err(QuantityError::Format),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Quantity>(), Err(QuantityError::Format), "{text}");
         }
         assert_eq!("1ki".parse::<Quantity>(), Err(QuantityError::Suffix));
         assert_eq!("1.1.1".parse::<Quantity>(), Err(QuantityError::Numeric));

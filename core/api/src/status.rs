@@ -153,11 +153,7 @@ impl ApiError {
 
     /// Adds one cause.
     pub fn with_cause(mut self, reason: &str, message: impl Into<String>, field: &str) -> Self {
-        let cause = Cause {
-            reason: reason.into(),
-            message: message.into(),
-            field: field.into(),
-        };
+        let cause = Cause { reason: reason.into(), message: message.into(), field: field.into() };
         self.details.get_or_insert_default().causes.push(cause);
         self
     }
@@ -209,9 +205,7 @@ impl ApiError {
             "{resource} {name:?} already exists, the server was not able to generate a unique \
              name for the object"
         );
-        Self::new(Reason::AlreadyExists, message)
-            .about(resource, name)
-            .retry_after(1)
+        Self::new(Reason::AlreadyExists, message).about(resource, name).retry_after(1)
     }
 
     /// 409: `Operation cannot be fulfilled on pods "x": why`.
@@ -254,10 +248,7 @@ impl ApiError {
             causes: errors.iter().map(FieldError::to_cause).collect(),
             ..Details::default()
         };
-        Self {
-            details: Some(Box::new(details)),
-            ..Self::new(Reason::Invalid, message)
-        }
+        Self { details: Some(Box::new(details)), ..Self::new(Reason::Invalid, message) }
     }
 
     /// 405: the resource is there, the verb is not.
@@ -366,10 +357,7 @@ impl Details {
         put(&mut map, "kind", &self.kind);
         put(&mut map, "uid", &self.uid);
         if !self.causes.is_empty() {
-            map.insert(
-                "causes".into(),
-                self.causes.iter().map(Cause::to_json).collect(),
-            );
+            map.insert("causes".into(), self.causes.iter().map(Cause::to_json).collect());
         }
         if self.retry_after_seconds > 0 {
             map.insert("retryAfterSeconds".into(), self.retry_after_seconds.into());
@@ -420,10 +408,7 @@ mod tests {
     fn messages_are_those_that_clients_match() {
         let pods = GroupResource::new("", "pods");
         let deployments = GroupResource::new("apps", "deployments");
-        assert_eq!(
-            ApiError::not_found(&pods, "x").message,
-            r#"pods "x" not found"#
-        );
+        assert_eq!(ApiError::not_found(&pods, "x").message, r#"pods "x" not found"#);
         assert_eq!(
             ApiError::modified(&deployments, "web").message,
             "Operation cannot be fulfilled on deployments.apps \"web\": the object has been \
@@ -450,10 +435,7 @@ mod tests {
              greater than or equal to 0, spec.selector: Required value]"
         );
         assert_eq!(status["code"], 422);
-        assert_eq!(
-            status["details"]["causes"][1]["reason"],
-            "FieldValueRequired"
-        );
+        assert_eq!(status["details"]["causes"][1]["reason"], "FieldValueRequired");
         assert_eq!(status["details"]["causes"][1]["field"], "spec.selector");
     }
 }

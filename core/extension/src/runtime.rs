@@ -166,8 +166,8 @@ pub trait PluginRuntime: Send + Sync {
     /// from the cache). Nothing decides differently afterwards. Loading the same again gives the
     /// same identity.
     async fn load(&self, request: LoadRequest) -> Result<Loaded, PluginError>;
-    /// Lets a loaded version decide from the next decision on. Nothing happens if it was the last one
-    /// to be activated; if it is fenced off since, it stays so.
+    /// Lets a loaded version decide from the next decision on. Nothing happens if it was the last
+    /// one to be activated; if it is fenced off since, it stays so.
     async fn activate(&self, identity: &Identity) -> Result<(), PluginError>;
     /// Takes a plugin's versions out of deciding.
     async fn deactivate(&self, name: &str) -> Result<(), PluginError>;

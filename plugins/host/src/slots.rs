@@ -58,8 +58,8 @@ struct Entry<V> {
 }
 
 impl<V: Versioned> Slots<V> {
-    /// Puts a version on top of its plugin's stack, lifting a fence that it had. False if it is there
-    /// already: then nothing changes, and what is fenced off stays so.
+    /// Puts a version on top of its plugin's stack, lifting a fence that it had. False if it is
+    /// there already: then nothing changes, and what is fenced off stays so.
     pub fn activate(&mut self, version: V) -> bool {
         if self.is_top(version.identity()) {
             return false;

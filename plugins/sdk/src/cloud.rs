@@ -141,8 +141,8 @@ impl<P: Provider> Place<P> {
     ///
     /// # Errors
     /// What the provider says of its settings.
-    pub fn configure(&self, settings: &[u8]) -> Result<(), String> {
-        *self.0.borrow_mut() = Some(P::configure(&Settings::parse(settings)?)?);
+    pub fn configure(&self, settings: Vec<u8>) -> Result<(), String> {
+        *self.0.borrow_mut() = Some(P::configure(&Settings::new(settings))?);
         Ok(())
     }
 

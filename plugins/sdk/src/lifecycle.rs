@@ -17,13 +17,13 @@ macro_rules! lifecycle_exports {
                 }
             }
             fn validate_settings(settings: Vec<u8>) -> Result<Vec<String>, Vec<String>> {
-                let parsed = $crate::Settings::parse(&settings);
-                let made = parsed.and_then(|s| <$policy as $($policy_trait)+>::configure(&s));
+                let settings = $crate::Settings::new(settings);
+                let made = <$policy as $($policy_trait)+>::configure(&settings);
                 made.map(|_| Vec::new()).map_err(|error| vec![error])
             }
             fn configure(settings: Vec<u8>) -> Result<(), Failure> {
                 $crate::host::log_panics();
-                let done = PLACE.with(|place| place.configure(&settings));
+                let done = PLACE.with(|place| place.configure(settings));
                 done.map_err(|message| Failure {
                     code: Code::Invalid,
                     message,

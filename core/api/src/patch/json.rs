@@ -12,7 +12,8 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 ///
 /// # Errors
 ///
-/// `Malformed` for what is no JSON Patch, `TooManyOperations`, `Rejected` for what does not fit `target`.
+/// `Malformed` for what is no JSON Patch, `TooManyOperations`, `Rejected` for what does not fit
+/// `target`.
 pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
@@ -39,9 +40,7 @@ fn copy_size(document: &Value, operation: &PatchOperation) -> usize {
     let PatchOperation::Copy(copy) = operation else {
         return 0;
     };
-    document
-        .pointer(copy.from.as_str())
-        .map_or(0, |value| value.to_string().len())
+    document.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len())
 }
 
 #[cfg(test)]
@@ -57,10 +56,7 @@ mod tests {
             {"op": "replace", "path": "/a", "value": 2},
             {"op": "test", "path": "/a", "value": 3},
         ]);
-        assert!(matches!(
-            apply(&mut object, &patch),
-            Err(PatchError::Rejected(_))
-        ));
+        assert!(matches!(apply(&mut object, &patch), Err(PatchError::Rejected(_))));
         assert_eq!(object, json!({"a": 1}));
         apply(
             &mut object,
@@ -73,9 +69,8 @@ mod tests {
 
     #[test]
     fn limits_hold() {
-        let many: Vec<_> = (0..=MAX_OPERATIONS)
-            .map(|_| json!({"op": "test", "path": "", "value": {}}))
-            .collect();
+        let many: Vec<_> =
+            (0..=MAX_OPERATIONS).map(|_| json!({"op": "test", "path": "", "value": {}})).collect();
         let error = apply(&mut json!({}), &many.into()).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -86,9 +81,6 @@ mod tests {
             .collect();
         let error = apply(&mut json!({"a": "b".repeat(100)}), &doubling.into()).unwrap_err();
         assert!(matches!(error, PatchError::Rejected(_)));
-        assert!(matches!(
-            apply(&mut json!({}), &json!({})),
-            Err(PatchError::Malformed(_))
-        ));
+        assert!(matches!(apply(&mut json!({}), &json!({})), Err(PatchError::Malformed(_))));
     }
 }

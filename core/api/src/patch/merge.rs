@@ -11,9 +11,7 @@ use super::PatchError;
 /// `Malformed` if the patch is no object.
 pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed(
-            "a merge patch must be a JSON object".into(),
-        ));
+        return Err(PatchError::Malformed("a merge patch must be a JSON object".into()));
     }
     json_patch::merge(target, patch);
     Ok(())

@@ -20,7 +20,7 @@ pub enum PatchError {
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooManyOperations(usize),
     /// The patch is fine, but not for this object (a failed `test`, a missing path).
-    #[error("the server rejected our request due to an error in our request")]
+    #[error("the server rejected our request due to an error in our request: {0}")]
     Rejected(String),
 }
 
@@ -30,9 +30,7 @@ impl From<PatchError> for ApiError {
         match error {
             PatchError::Malformed(_) => Self::bad_request(message),
             PatchError::TooManyOperations(_) => Self::new(Reason::RequestEntityTooLarge, message),
-            PatchError::Rejected(cause) => {
-                Self::new(Reason::Invalid, message).with_cause("", cause, "")
-            }
+            PatchError::Rejected(_) => Self::new(Reason::Invalid, message),
         }
     }
 }

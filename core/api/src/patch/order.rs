@@ -1,4 +1,5 @@
-//! The order of a merged list: what the patch names stands as the patch has it, the rest finds its place.
+//! The order of a merged list: what the patch names stands as the patch has it, the rest finds its
+//! place.
 
 use serde_json::Value;
 
@@ -25,7 +26,8 @@ impl Identity<'_> {
     }
 }
 
-/// Orders `merged`: elements in `order` as there; the others keep the server's order among themselves
+/// Orders `merged`: elements in `order` as there; the others keep the server's order among
+/// themselves
 /// and stand before the first ordered element that followed them on the server.
 pub(super) fn arrange(
     identity: Identity<'_>,
@@ -33,16 +35,12 @@ pub(super) fn arrange(
     order: &[Value],
     server: &[Value],
 ) -> Vec<Value> {
-    let (mut ordered, mut others): (Vec<_>, Vec<_>) = merged
-        .into_iter()
-        .partition(|item| identity.index_in(order, item).is_some());
+    let (mut ordered, mut others): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|item| identity.index_in(order, item).is_some());
     ordered.sort_by_key(|item| identity.index_in(order, item));
     others.sort_by_key(|item| identity.index_in(server, item).unwrap_or(usize::MAX));
     let before = |other: &Value, ordered: &Value| {
-        let places = (
-            identity.index_in(server, other),
-            identity.index_in(server, ordered),
-        );
+        let places = (identity.index_in(server, other), identity.index_in(server, ordered));
         matches!(places, (Some(other), Some(ordered)) if other < ordered)
     };
     let mut others = others.into_iter().peekable();

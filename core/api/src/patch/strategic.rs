@@ -20,7 +20,8 @@ type Fields = Map<String, Value>;
 ///
 /// # Errors
 ///
-/// `Malformed` for a patch that is no object, for unknown directives and for list elements without their key.
+/// `Malformed` for a patch that is no object, for unknown directives and for list elements without
+/// their key.
 pub fn apply(
     bundle: &Bundle,
     id: TypeId,
@@ -30,11 +31,7 @@ pub fn apply(
     let (Value::Object(fields), Value::Object(patch)) = (&mut *target, patch) else {
         return malformed("a strategic merge patch must be a JSON object");
     };
-    let schema = Schema {
-        bundle,
-        kind: Some(&FieldType::Object(id)),
-        field: None,
-    };
+    let schema = Schema { bundle, kind: Some(&FieldType::Object(id)), field: None };
     *target = merge_object(schema, std::mem::take(fields), patch)?.into();
     Ok(())
 }
@@ -57,22 +54,10 @@ impl<'a> Schema<'a> {
         match self.kind {
             Some(FieldType::Object(id)) => {
                 let field = self.bundle.get(*id).field(name);
-                Self {
-                    kind: field.map(|field| &field.kind),
-                    field,
-                    ..self
-                }
+                Self { kind: field.map(|field| &field.kind), field, ..self }
             }
-            Some(FieldType::Map(item)) => Self {
-                kind: Some(item),
-                field: None,
-                ..self
-            },
-            _ => Self {
-                kind: None,
-                field: None,
-                ..self
-            },
+            Some(FieldType::Map(item)) => Self { kind: Some(item), field: None, ..self },
+            _ => Self { kind: None, field: None, ..self },
         }
     }
 
@@ -82,11 +67,7 @@ impl<'a> Schema<'a> {
             Some(FieldType::List(item)) => Some(&**item),
             _ => None,
         };
-        Self {
-            kind,
-            field: None,
-            ..self
-        }
+        Self { kind, field: None, ..self }
     }
 
     fn strategy(self) -> PatchStrategy {
@@ -173,9 +154,7 @@ fn retain_keys(target: &mut Fields, patch: &mut Fields) -> Result<(), PatchError
         .iter()
         .find(|(name, value)| !name.starts_with('$') && !value.is_null() && !listed(name));
     if let Some((name, _)) = stray {
-        return malformed(format!(
-            "{RETAIN_KEYS} list does not contain the patched key {name:?}"
-        ));
+        return malformed(format!("{RETAIN_KEYS} list does not contain the patched key {name:?}"));
     }
     target.retain(|name, _| listed(name));
     Ok(())
@@ -197,11 +176,8 @@ fn apply_orders(
     target: &mut Fields,
     patch: &mut Fields,
 ) -> Result<(), PatchError> {
-    let names: Vec<_> = patch
-        .keys()
-        .filter_map(|key| key.strip_prefix(SET_ORDER))
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<_> =
+        patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER)).map(str::to_owned).collect();
     for name in names {
         let order = patch.remove(&format!("{SET_ORDER}{name}"));
         let Some(Value::Array(order)) = order else {
@@ -222,10 +198,7 @@ fn apply_orders(
         let child = schema.child(&name);
         check_order(child.identity(), &name, &items, &order)?;
         if !current.is_empty() || !items.is_empty() {
-            target.insert(
-                name,
-                merge_list(child, current, &items, Some(&order))?.into(),
-            );
+            target.insert(name, merge_list(child, current, &items, Some(&order))?.into());
         }
     }
     Ok(())
@@ -263,11 +236,7 @@ fn merge_list(
         let name = schema.field.map_or("", |field| &field.name);
         return malformed(format!("cannot merge lists without merge key for {name}"));
     }
-    let Split {
-        items,
-        deleted,
-        replace,
-    } = split(identity, patch)?;
+    let Split { items, deleted, replace } = split(identity, patch)?;
     if replace {
         return items.into_iter().map(drop_directives).collect();
     }
@@ -294,11 +263,7 @@ struct Split<'a> {
 
 /// Takes the elements that are directives out of a patch's list.
 fn split<'a>(identity: Identity<'_>, patch: &'a [Value]) -> Result<Split<'a>, PatchError> {
-    let mut split = Split {
-        items: Vec::new(),
-        deleted: Vec::new(),
-        replace: false,
-    };
+    let mut split = Split { items: Vec::new(), deleted: Vec::new(), replace: false };
     for item in patch {
         match item.get(DIRECTIVE) {
             None => {
@@ -323,9 +288,9 @@ fn split<'a>(identity: Identity<'_>, patch: &'a [Value]) -> Result<Split<'a>, Pa
 
 fn check_key(identity: Identity<'_>, item: &Value) -> Result<(), PatchError> {
     match identity {
-        Identity::Key(key) if item.get(key).is_none() => malformed(format!(
-            "map: {item} does not contain declared merge key: {key}"
-        )),
+        Identity::Key(key) if item.get(key).is_none() => {
+            malformed(format!("map: {item} does not contain declared merge key: {key}"))
+        }
         _ => Ok(()),
     }
 }
@@ -348,11 +313,8 @@ fn without_directives(fields: &Fields) -> Result<Fields, PatchError> {
             || name.starts_with(DELETE_PRIMITIVES)
             || name.starts_with(SET_ORDER)
     };
-    let kept = fields
-        .iter()
-        .filter(|(name, value)| !directive(name) && !value.is_null());
-    kept.map(|(name, value)| Ok((name.clone(), drop_directives(value)?)))
-        .collect()
+    let kept = fields.iter().filter(|(name, value)| !directive(name) && !value.is_null());
+    kept.map(|(name, value)| Ok((name.clone(), drop_directives(value)?))).collect()
 }
 
 #[cfg(test)]

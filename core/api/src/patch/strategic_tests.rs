@@ -9,9 +9,7 @@ use crate::schema::builtin;
 
 fn patched(kind: &str, mut object: Value, patch: &Value) -> Result<Value, PatchError> {
     let group = if kind == "Deployment" { "apps" } else { "" };
-    let id = builtin()
-        .type_of(&GroupVersionKind::new(group, "v1", kind))
-        .unwrap();
+    let id = builtin().type_of(&GroupVersionKind::new(group, "v1", kind)).unwrap();
     apply(builtin(), id, &mut object, patch)?;
     Ok(object)
 }
@@ -21,11 +19,7 @@ fn pod(spec: Value) -> Value {
 }
 
 fn check(object: Value, patch: Value, result: Value) {
-    assert_eq!(
-        patched("Pod", object, &patch).unwrap(),
-        result,
-        "patch {patch}"
-    );
+    assert_eq!(patched("Pod", object, &patch).unwrap(), result, "patch {patch}");
 }
 
 #[test]
@@ -43,14 +37,10 @@ fn lists_of_objects_are_merged_by_their_key() {
     );
     check(
         pod(json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "1"}]}]})),
-        pod(
-            json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "2"}],
-            "ports": [{"containerPort": 80}]}]}),
-        ),
-        pod(
-            json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "2"}],
-            "ports": [{"containerPort": 80}]}]}),
-        ),
+        pod(json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "2"}],
+            "ports": [{"containerPort": 80}]}]})),
+        pod(json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "2"}],
+            "ports": [{"containerPort": 80}]}]})),
     );
 }
 
@@ -71,35 +61,22 @@ fn elements_are_deleted_and_lists_replaced_by_directive() {
         pod(json!({"nodeSelector": {"$patch": "replace", "b": "2"}})),
         pod(json!({"nodeSelector": {"b": "2"}, "hostNetwork": true})),
     );
-    check(
-        pod(json!({"x": 1})),
-        json!({"spec": {"$patch": "delete"}}),
-        pod(json!({})),
-    );
+    check(pod(json!({"x": 1})), json!({"spec": {"$patch": "delete"}}), pod(json!({})));
 }
 
 #[test]
 fn the_order_is_the_one_that_the_patch_sets() {
     check(
         pod(json!({"containers": [{"name": "a"}, {"name": "b"}, {"name": "side"}]})),
-        pod(
-            json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "new"}, {"name": "a"}],
-            "containers": [{"name": "new", "image": "1"}]}),
-        ),
-        pod(
-            json!({"containers": [{"name": "b"}, {"name": "new", "image": "1"}, {"name": "a"},
-            {"name": "side"}]}),
-        ),
+        pod(json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "new"}, {"name": "a"}],
+            "containers": [{"name": "new", "image": "1"}]})),
+        pod(json!({"containers": [{"name": "b"}, {"name": "new", "image": "1"}, {"name": "a"},
+            {"name": "side"}]})),
     );
     let wrong = pod(json!({"$setElementOrder/containers": [{"name": "a"}],
         "containers": [{"name": "b"}]}));
     let error = patched("Pod", pod(json!({})), &wrong).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("doesn't match $setElementOrder/containers"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("doesn't match $setElementOrder/containers"), "{error}");
 }
 
 #[test]
@@ -137,7 +114,8 @@ fn retained_keys_displace_the_others() {
 fn nulls_remove_and_directives_never_stay() {
     check(
         json!({"metadata": {"labels": {"a": "1", "b": "2"}}}),
-        json!({"metadata": {"labels": {"a": null, "c": "3"}, "annotations": {"x": null, "y": "z"}}}),
+        json!({"metadata": {"labels": {"a": null, "c": "3"},
+            "annotations": {"x": null, "y": "z"}}}),
         json!({"metadata": {"labels": {"b": "2", "c": "3"}, "annotations": {"y": "z"}}}),
     );
     check(
@@ -151,19 +129,10 @@ fn nulls_remove_and_directives_never_stay() {
 fn mistakes_are_named() {
     let object = || pod(json!({"containers": [{"name": "a"}]}));
     let cases = [
-        (
-            pod(json!({"containers": [{"image": "x"}]})),
-            "does not contain declared merge key: name",
-        ),
-        (
-            pod(json!({"$patch": "explode"})),
-            "unknown patch type found: \"explode\"",
-        ),
+        (pod(json!({"containers": [{"image": "x"}]})), "does not contain declared merge key: name"),
+        (pod(json!({"$patch": "explode"})), "unknown patch type found: \"explode\""),
         (json!([1]), "must be a JSON object"),
-        (
-            pod(json!({"containers": [{"name": "a", "$patch": "merge"}]})),
-            "merging lists cannot",
-        ),
+        (pod(json!({"containers": [{"name": "a", "$patch": "merge"}]})), "merging lists cannot"),
     ];
     for (patch, message) in cases {
         let error = patched("Pod", object(), &patch).unwrap_err().to_string();

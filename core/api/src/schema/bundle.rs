@@ -41,8 +41,6 @@ struct FullField {
     #[serde(default)]
     s: String,
     a: Option<String>,
-    #[serde(default)]
-    p: u32,
 }
 
 /// Why the file is no bundle.
@@ -56,11 +54,7 @@ pub(super) enum BundleError {
 
 pub(super) fn parse(text: &str) -> Result<Bundle, BundleError> {
     let file: File = serde_json::from_str(text)?;
-    let types = file
-        .types
-        .into_iter()
-        .map(type_def)
-        .collect::<Result<Vec<_>, _>>()?;
+    let types = file.types.into_iter().map(type_def).collect::<Result<Vec<_>, _>>()?;
     let mut by_name = HashMap::new();
     let mut by_kind = HashMap::new();
     for (id, def) in (0..).map(TypeId).zip(&types) {
@@ -68,45 +62,22 @@ pub(super) fn parse(text: &str) -> Result<Bundle, BundleError> {
         // DeleteOptions and WatchEvent are kinds of every group; by name they are found anyway.
         by_kind.extend(def.kinds.iter().map(|kind| (kind.clone(), id)));
     }
-    Ok(Bundle {
-        types,
-        by_name,
-        by_kind,
-    })
+    Ok(Bundle { types, by_name, by_kind })
 }
 
 fn type_def(raw: RawType) -> Result<TypeDef, BundleError> {
-    let kinds = raw
-        .g
-        .into_iter()
-        .map(|(g, v, k)| GroupVersionKind::new(g, v, k))
-        .collect();
-    let fields = raw
-        .f
-        .into_iter()
-        .map(|(name, raw)| field_def(name, raw))
-        .collect::<Result<_, _>>()?;
-    Ok(TypeDef {
-        name: raw.n,
-        kinds,
-        fields,
-        atomic: raw.a,
-    })
+    let kinds = raw.g.into_iter().map(|(g, v, k)| GroupVersionKind::new(g, v, k)).collect();
+    let fields =
+        raw.f.into_iter().map(|(name, raw)| field_def(name, raw)).collect::<Result<_, _>>()?;
+    Ok(TypeDef { name: raw.n, kinds, fields, atomic: raw.a })
 }
 
 fn field_def(name: String, raw: RawField) -> Result<FieldDef, BundleError> {
     let full = match raw {
         RawField::Full(full) => full,
-        RawField::Plain(t) => FullField {
-            t,
-            r: false,
-            l: None,
-            k: Vec::new(),
-            m: None,
-            s: String::new(),
-            a: None,
-            p: 0,
-        },
+        RawField::Plain(t) => {
+            FullField { t, r: false, l: None, k: Vec::new(), m: None, s: String::new(), a: None }
+        }
     };
     Ok(FieldDef {
         name,
@@ -117,7 +88,6 @@ fn field_def(name: String, raw: RawField) -> Result<FieldDef, BundleError> {
         merge_key: full.m,
         strategy: strategy(&full.s),
         atomic: full.a.as_deref() == Some("atomic"),
-        tag: full.p,
     })
 }
 
@@ -132,11 +102,7 @@ fn list_type(text: &str) -> Option<ListType> {
 
 fn strategy(text: &str) -> PatchStrategy {
     let has = |word: &str| text.split(',').any(|part| part == word);
-    PatchStrategy {
-        merge: has("merge"),
-        replace: has("replace"),
-        retain_keys: has("retainKeys"),
-    }
+    PatchStrategy { merge: has("merge"), replace: has("replace"), retain_keys: has("retainKeys") }
 }
 
 fn field_type(code: &str) -> Result<FieldType, BundleError> {

@@ -1,4 +1,5 @@
-//! From bytes to a tree that fits its type: duplicates and unknown fields found, wrong types refused.
+//! From bytes to a tree that fits its type: duplicates and unknown fields found, wrong types
+//! refused.
 
 use std::fmt;
 
@@ -60,10 +61,7 @@ const MAX_COMPLAINTS: usize = 100;
 pub fn parse_json(bytes: &[u8]) -> Result<Parsed, DecodeError> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Tree {
-        path: String::new(),
-        duplicates: &mut duplicates,
-    };
+    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).map_err(syntax)?;
     deserializer.end().map_err(syntax)?;
     Ok(Parsed { value, duplicates })
@@ -106,9 +104,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -127,10 +123,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         let mut list = Vec::new();
         loop {
             let path = format!("{}[{}]", self.path, list.len());
-            match items.next_element_seed(Tree {
-                path,
-                duplicates: self.duplicates,
-            })? {
+            match items.next_element_seed(Tree { path, duplicates: self.duplicates })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -144,10 +137,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
             if map.contains_key(&key) && self.duplicates.len() < MAX_COMPLAINTS {
                 self.duplicates.push(format!("duplicate field {path:?}"));
             }
-            let value = entries.next_value_seed(Tree {
-                path,
-                duplicates: self.duplicates,
-            })?;
+            let value = entries.next_value_seed(Tree { path, duplicates: self.duplicates })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))
@@ -162,15 +152,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
 ///
 /// The first value of the wrong type, in upstream's words.
 pub fn conform(bundle: &Bundle, id: TypeId, value: &mut Value) -> Result<Vec<String>, DecodeError> {
-    let mut walk = Walk {
-        bundle,
-        unknown: Vec::new(),
-    };
-    let at = At {
-        strict: String::new(),
-        go: String::new(),
-        owner: String::new(),
-    };
+    let mut walk = Walk { bundle, unknown: Vec::new() };
+    let at = At { strict: String::new(), go: String::new(), owner: String::new() };
     walk.object(id, value, &at)?;
     Ok(walk.unknown)
 }
@@ -181,10 +164,7 @@ pub fn decode(
     id: TypeId,
     bytes: &[u8],
 ) -> Result<(Value, Vec<String>), DecodeError> {
-    let Parsed {
-        mut value,
-        mut duplicates,
-    } = parse_json(bytes)?;
+    let Parsed { mut value, mut duplicates } = parse_json(bytes)?;
     duplicates.extend(conform(bundle, id, &mut value)?);
     Ok((value, duplicates))
 }
@@ -210,11 +190,7 @@ impl At {
 
     fn item(&self, index: usize) -> Self {
         let strict = crate::field::index(&self.strict, index);
-        Self {
-            strict,
-            go: self.go.clone(),
-            owner: self.owner.clone(),
-        }
+        Self { strict, go: self.go.clone(), owner: self.owner.clone() }
     }
 
     fn place(&self) -> String {
@@ -299,11 +275,7 @@ impl Walk<'_> {
         at: &At,
     ) -> Result<(), DecodeError> {
         let Value::Array(items) = value else {
-            return if value.is_null() {
-                Ok(())
-            } else {
-                Err(self.mismatch(value, kind, at))
-            };
+            return if value.is_null() { Ok(()) } else { Err(self.mismatch(value, kind, at)) };
         };
         for (index, value) in items.iter_mut().enumerate() {
             self.element(item, value, &at.item(index))?;
@@ -319,11 +291,7 @@ impl Walk<'_> {
         at: &At,
     ) -> Result<(), DecodeError> {
         let Value::Object(entries) = value else {
-            return if value.is_null() {
-                Ok(())
-            } else {
-                Err(self.mismatch(value, kind, at))
-            };
+            return if value.is_null() { Ok(()) } else { Err(self.mismatch(value, kind, at)) };
         };
         for (key, value) in entries.iter_mut() {
             self.element(item, value, &at.field(&at.owner, key))?;
@@ -343,17 +311,11 @@ impl Walk<'_> {
     fn schema(&mut self, value: &mut Value, at: &At) -> Result<(), DecodeError> {
         const NAME: &str =
             "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
-        let id = self
-            .bundle
-            .type_named(NAME)
-            .expect("the bundle holds JSONSchemaProps");
+        let id = self.bundle.type_named(NAME).expect("the bundle holds JSONSchemaProps");
         match value {
             Value::Object(_) => self.object(id, value, at),
             Value::Array(items) => {
-                let objects = items
-                    .iter_mut()
-                    .enumerate()
-                    .filter(|(_, item)| item.is_object());
+                let objects = items.iter_mut().enumerate().filter(|(_, item)| item.is_object());
                 objects
                     .into_iter()
                     .try_for_each(|(index, item)| self.object(id, item, &at.item(index)))
@@ -364,11 +326,7 @@ impl Walk<'_> {
 
     fn mismatch(&self, value: &Value, kind: &FieldType, at: &At) -> DecodeError {
         let expected = self.go_type(kind);
-        DecodeError::Type {
-            found: found(value, kind),
-            place: at.place(),
-            expected,
-        }
+        DecodeError::Type { found: found(value, kind), place: at.place(), expected }
     }
 
     fn go_type(&self, kind: &FieldType) -> String {
@@ -435,11 +393,7 @@ enum Scalar {
 }
 
 fn fits(condition: bool) -> Scalar {
-    if condition {
-        Scalar::Fits
-    } else {
-        Scalar::Mismatch
-    }
+    if condition { Scalar::Fits } else { Scalar::Mismatch }
 }
 
 fn check_scalar(kind: &FieldType, value: &mut Value) -> Scalar {
@@ -470,10 +424,7 @@ fn check_bytes(value: &Value) -> Scalar {
         Err(base64::DecodeError::InvalidByte(at, _)) => {
             Scalar::Text(format!("illegal base64 data at input byte {at}"))
         }
-        Err(_) => Scalar::Text(format!(
-            "illegal base64 data at input byte {}",
-            text.len() / 4 * 4
-        )),
+        Err(_) => Scalar::Text(format!("illegal base64 data at input byte {}", text.len() / 4 * 4)),
     }
 }
 
@@ -516,9 +467,7 @@ mod tests {
     use crate::schema::builtin;
 
     fn kind(group: &str, kind: &str) -> TypeId {
-        builtin()
-            .type_of(&GroupVersionKind::new(group, "v1", kind))
-            .unwrap()
+        builtin().type_of(&GroupVersionKind::new(group, "v1", kind)).unwrap()
     }
 
     #[test]
@@ -535,10 +484,7 @@ mod tests {
             ]
         );
         assert_eq!(value["spec"]["replicas"], 2);
-        assert_eq!(
-            value["spec"]["template"]["spec"]["containers"],
-            json!([{"name": "a"}])
-        );
+        assert_eq!(value["spec"]["template"]["spec"]["containers"], json!([{"name": "a"}]));
         let strict = DecodeError::Strict(complaints);
         let error = strict.for_kind(&GroupVersionKind::new("apps", "v1", "Deployment"));
         assert!(error.message.starts_with(
@@ -570,10 +516,7 @@ mod tests {
                 "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a \
                  of type string",
             ),
-            (
-                json!([]),
-                "json: cannot unmarshal array into Go value of type v1.Deployment",
-            ),
+            (json!([]), "json: cannot unmarshal array into Go value of type v1.Deployment"),
         ];
         for (mut value, message) in cases {
             let error = conform(builtin(), kind("apps", "Deployment"), &mut value).unwrap_err();
@@ -590,15 +533,13 @@ mod tests {
             "metadata": {"creationTimestamp": null, "labels": {}},
             "spec": {
                 "volumes": [],
-                "containers": [{"name": "a", "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}],
+                "containers": [
+                    {"name": "a", "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}},
+                ],
             },
             "status": {"startTime": "2026-01-02T03:04:05+01:00"},
         });
-        assert!(
-            conform(builtin(), kind("", "Pod"), &mut pod)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(conform(builtin(), kind("", "Pod"), &mut pod).unwrap().is_empty());
         assert_eq!(pod["metadata"], json!({}));
         assert!(pod["spec"].get("volumes").is_none());
         let limits = &pod["spec"]["containers"][0]["resources"]["limits"];

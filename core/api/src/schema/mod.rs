@@ -4,6 +4,7 @@
 
 mod bundle;
 pub mod decode;
+pub mod protobuf;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -54,8 +55,6 @@ pub struct FieldDef {
     pub strategy: PatchStrategy,
     /// Whether a map is replaced as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
-    /// Its number in the protobuf encoding; 0 where unknown.
-    pub tag: u32,
 }
 
 /// What a field holds.
@@ -156,10 +155,7 @@ impl Bundle {
 impl TypeDef {
     /// The field of this JSON name.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
-        let at = self
-            .fields
-            .binary_search_by(|field| field.name.as_str().cmp(name))
-            .ok()?;
+        let at = self.fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok()?;
         Some(&self.fields[at])
     }
 
@@ -181,13 +177,8 @@ mod tests {
     use super::*;
 
     fn field<'a>(kind: &str, name: &str) -> &'a FieldDef {
-        let id = builtin()
-            .type_named(kind)
-            .unwrap_or_else(|| panic!("no type {kind}"));
-        builtin()
-            .get(id)
-            .field(name)
-            .unwrap_or_else(|| panic!("no field {kind}.{name}"))
+        let id = builtin().type_named(kind).unwrap_or_else(|| panic!("no type {kind}"));
+        builtin().get(id).field(name).unwrap_or_else(|| panic!("no field {kind}.{name}"))
     }
 
     #[test]
@@ -199,10 +190,7 @@ mod tests {
         let FieldType::Object(spec) = deployment.field("spec").unwrap().kind else {
             panic!("spec is an object")
         };
-        assert_eq!(
-            builtin().get(spec).name,
-            "io.k8s.api.apps.v1.DeploymentSpec"
-        );
+        assert_eq!(builtin().get(spec).name, "io.k8s.api.apps.v1.DeploymentSpec");
         assert!(builtin().get(spec).field("selector").unwrap().required);
     }
 
@@ -220,9 +208,6 @@ mod tests {
         );
         let limits = field("io.k8s.api.core.v1.ResourceRequirements", "limits");
         assert_eq!(limits.kind, FieldType::Map(Box::new(FieldType::Quantity)));
-        assert_eq!(
-            field("io.k8s.api.apps.v1.DeploymentSpec", "replicas").kind,
-            FieldType::Int32
-        );
+        assert_eq!(field("io.k8s.api.apps.v1.DeploymentSpec", "replicas").kind, FieldType::Int32);
     }
 }

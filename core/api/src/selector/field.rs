@@ -42,12 +42,8 @@ pub enum FieldSelectorError {
 impl FieldSelector {
     /// Reads upstream's grammar: terms with `=`, `==` or `!=`, joined by commas, `\` escapes.
     pub fn parse(text: &str) -> Result<Self, FieldSelectorError> {
-        let parts = split_terms(text)
-            .into_iter()
-            .filter(|part| !part.is_empty());
-        let terms = parts
-            .map(|part| parse_term(text, &part))
-            .collect::<Result<_, _>>()?;
+        let parts = split_terms(text).into_iter().filter(|part| !part.is_empty());
+        let terms = parts.map(|part| parse_term(text, &part)).collect::<Result<_, _>>()?;
         Ok(Self { terms })
     }
 
@@ -58,18 +54,13 @@ impl FieldSelector {
 
     /// The value that a path must equal, if the selector says so.
     pub fn required_value(&self, path: &str) -> Option<&str> {
-        let term = self
-            .terms
-            .iter()
-            .find(|term| term.path == path && !term.negated)?;
+        let term = self.terms.iter().find(|term| term.path == path && !term.negated)?;
         Some(&term.value)
     }
 
     /// Whether all terms hold; `value_of` gives a path's value, empty where there is none.
     pub fn matches_with(&self, mut value_of: impl FnMut(&str) -> String) -> bool {
-        self.terms
-            .iter()
-            .all(|term| (value_of(&term.path) == term.value) != term.negated)
+        self.terms.iter().all(|term| (value_of(&term.path) == term.value) != term.negated)
     }
 
     /// Whether all terms hold for an object, paths read as JSON paths of plain field names.
@@ -91,9 +82,7 @@ impl std::fmt::Display for FieldSelector {
 
 /// The value at a dotted path as a field selector compares it: strings plain, others as JSON.
 pub fn field_text(object: &Value, path: &str) -> String {
-    let found = path
-        .split('.')
-        .try_fold(object, |value, step| value.get(step));
+    let found = path.split('.').try_fold(object, |value, step| value.get(step));
     match found {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -108,10 +97,7 @@ fn split_terms(text: &str) -> Vec<String> {
         if character == ',' && !escaped {
             terms.push(String::new());
         } else {
-            terms
-                .last_mut()
-                .expect("starts with one term")
-                .push(character);
+            terms.last_mut().expect("starts with one term").push(character);
         }
         escaped = character == '\\' && !escaped;
     }
@@ -119,15 +105,9 @@ fn split_terms(text: &str) -> Vec<String> {
 }
 
 fn parse_term(selector: &str, term: &str) -> Result<FieldTerm, FieldSelectorError> {
-    let (path, operator, value) = split_term(term).ok_or_else(|| FieldSelectorError::Term {
-        selector: selector.into(),
-        term: term.into(),
-    })?;
-    Ok(FieldTerm {
-        path: path.into(),
-        negated: operator == "!=",
-        value: unescape(value)?,
-    })
+    let (path, operator, value) = split_term(term)
+        .ok_or_else(|| FieldSelectorError::Term { selector: selector.into(), term: term.into() })?;
+    Ok(FieldTerm { path: path.into(), negated: operator == "!=", value: unescape(value)? })
 }
 
 /// Splits at the first operator, the longest that fits there.
@@ -143,9 +123,7 @@ fn split_term(term: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', r"\\")
-        .replace(',', r"\,")
-        .replace('=', r"\=")
+    text.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
 }
 
 fn unescape(text: &str) -> Result<String, FieldSelectorError> {
@@ -192,10 +170,7 @@ mod tests {
     #[test]
     fn errors_name_the_term() {
         let error = FieldSelector::parse("a=b,foo").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "invalid selector: 'a=b,foo'; can't understand 'foo'"
-        );
+        assert_eq!(error.to_string(), "invalid selector: 'a=b,foo'; can't understand 'foo'");
         assert!(FieldSelector::parse(r"a=\x").is_err());
         assert!(FieldSelector::parse("a=b=c").is_err());
         assert!(FieldSelector::parse("").unwrap().is_empty());

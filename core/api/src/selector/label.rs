@@ -38,7 +38,8 @@ pub struct Requirement {
     pub values: Vec<String>,
 }
 
-/// A conjunction of requirements; with none it selects everything, unless it is [`Selector::nothing`].
+/// A conjunction of requirements; with none it selects everything, unless it is
+/// [`Selector::nothing`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// All of these must hold.
@@ -72,11 +73,7 @@ impl Requirement {
         }
         values.sort();
         values.dedup();
-        Ok(Self {
-            key: key.into(),
-            operator,
-            values,
-        })
+        Ok(Self { key: key.into(), operator, values })
     }
 
     /// Whether a label's value (or its absence) satisfies the requirement.
@@ -95,9 +92,7 @@ impl Requirement {
     fn compare(&self, label: Option<&str>, test: impl Fn(i64, i64) -> bool) -> bool {
         let label = label.and_then(|label| label.parse().ok());
         let bound = self.values.first().and_then(|bound| bound.parse().ok());
-        label
-            .zip(bound)
-            .is_some_and(|(label, bound)| test(label, bound))
+        label.zip(bound).is_some_and(|(label, bound)| test(label, bound))
     }
 }
 
@@ -146,30 +141,18 @@ impl Selector {
 
     /// Selects nothing.
     pub fn nothing() -> Self {
-        Self {
-            requirements: Vec::new(),
-            nothing: true,
-        }
+        Self { requirements: Vec::new(), nothing: true }
     }
 
     /// Reads upstream's grammar; an empty text selects everything.
     pub fn parse(text: &str) -> Result<Self, LabelSelectorError> {
-        Ok(Self {
-            requirements: parser::parse(text)?,
-            nothing: false,
-        })
+        Ok(Self { requirements: parser::parse(text)?, nothing: false })
     }
 
     /// From a map of labels that must all be equal (`spec.selector` of Services).
     pub fn from_map(labels: &Map<String, Value>) -> Self {
-        let requirements = labels
-            .iter()
-            .map(|(key, value)| equals(key, value))
-            .collect();
-        Self {
-            requirements,
-            nothing: false,
-        }
+        let requirements = labels.iter().map(|(key, value)| equals(key, value)).collect();
+        Self { requirements, nothing: false }
     }
 
     /// From a `LabelSelector` object; a missing one selects nothing, an empty one everything.
@@ -185,10 +168,7 @@ impl Selector {
         for expression in expressions.into_iter().flatten() {
             requirements.push(expression_requirement(expression)?);
         }
-        Ok(Self {
-            requirements,
-            nothing: false,
-        })
+        Ok(Self { requirements, nothing: false })
     }
 
     /// Whether it selects everything.
@@ -203,11 +183,7 @@ impl Selector {
 
     /// Whether all requirements hold; `label` looks a key up.
     pub fn matches_with<'a>(&self, mut label: impl FnMut(&str) -> Option<&'a str>) -> bool {
-        !self.nothing
-            && self
-                .requirements
-                .iter()
-                .all(|one| one.accepts(label(&one.key)))
+        !self.nothing && self.requirements.iter().all(|one| one.accepts(label(&one.key)))
     }
 
     /// Whether all requirements hold for a JSON map of labels.
@@ -223,20 +199,11 @@ impl Selector {
 
 fn equals(key: &str, value: &Value) -> Requirement {
     let value = value.as_str().unwrap_or_default().to_owned();
-    Requirement {
-        key: key.into(),
-        operator: Operator::Equals,
-        values: vec![value],
-    }
+    Requirement { key: key.into(), operator: Operator::Equals, values: vec![value] }
 }
 
 fn expression_requirement(expression: &Value) -> Result<Requirement, LabelSelectorError> {
-    let text = |field: &str| {
-        expression
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |field: &str| expression.get(field).and_then(Value::as_str).unwrap_or_default();
     let operator = match text("operator") {
         "In" => Operator::In,
         "NotIn" => Operator::NotIn,
@@ -247,15 +214,8 @@ fn expression_requirement(expression: &Value) -> Result<Requirement, LabelSelect
             return Err(LabelSelectorError(message));
         }
     };
-    let values = expression
-        .get("values")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let values = values
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+    let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
     Requirement::new(text("key"), operator, values)
 }
 
@@ -289,9 +249,7 @@ mod tests {
     use super::*;
 
     fn accepts(selector: &str, labels: &Value) -> bool {
-        Selector::parse(selector)
-            .unwrap()
-            .matches(&json!({"metadata": {"labels": labels}}))
+        Selector::parse(selector).unwrap().matches(&json!({"metadata": {"labels": labels}}))
     }
 
     #[test]
@@ -317,15 +275,8 @@ mod tests {
         ] {
             assert!(accepts(yes, &labels), "{yes:?}");
         }
-        for no in [
-            "other",
-            "app=db",
-            "!app",
-            "app notin (web)",
-            "tier>2",
-            "app>1",
-            "app=web,!tier",
-        ] {
+        for no in ["other", "app=db", "!app", "app notin (web)", "tier>2", "app>1", "app=web,!tier"]
+        {
             assert!(!accepts(no, &labels), "{no:?}");
         }
     }
@@ -336,10 +287,7 @@ mod tests {
             ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt"),
             ("a=b c", "found 'c', expected: ',' or 'end of string'"),
             ("a,", "found '', expected: identifier after ','"),
-            (
-                "=a",
-                "found '=', expected: !, identifier, or 'end of string'",
-            ),
+            ("=a", "found '=', expected: !, identifier, or 'end of string'"),
             ("a in b", "found 'b' expected: '('"),
             ("a in (b", "found '', expected: ',' or ')'"),
         ];
@@ -361,16 +309,9 @@ mod tests {
         assert_eq!(selector.to_string(), "app=web,tier notin (1)");
         assert!(selector.matches(&json!({"metadata": {"labels": {"app": "web"}}})));
         assert!(Selector::from_object(None).unwrap().is_nothing());
-        assert!(
-            Selector::from_object(Some(&json!({})))
-                .unwrap()
-                .is_everything()
-        );
+        assert!(Selector::from_object(Some(&json!({}))).unwrap().is_everything());
         let bad = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});
         let error = Selector::from_object(Some(&bad)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "\"Like\" is not a valid label selector operator"
-        );
+        assert_eq!(error.to_string(), "\"Like\" is not a valid label selector operator");
     }
 }

@@ -26,10 +26,7 @@ struct Lexed {
 
 /// Parses a whole selector.
 pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, LabelSelectorError> {
-    let mut parser = Parser {
-        tokens: lex(text),
-        at: 0,
-    };
+    let mut parser = Parser { tokens: lex(text), at: 0 };
     parser.selector()
 }
 
@@ -44,29 +41,18 @@ fn lex(text: &str) -> Vec<Lexed> {
         let end = if is_special(first) {
             special_len(rest)
         } else {
-            rest.find(|c: char| is_special(c) || c.is_whitespace())
-                .unwrap_or(rest.len())
+            rest.find(|c: char| is_special(c) || c.is_whitespace()).unwrap_or(rest.len())
         };
         let word = &rest[..end];
-        tokens.push(Lexed {
-            token: token_of(word),
-            text: word.into(),
-        });
+        tokens.push(Lexed { token: token_of(word), text: word.into() });
         rest = rest[end..].trim_start();
     }
-    tokens.push(Lexed {
-        token: Token::End,
-        text: String::new(),
-    });
+    tokens.push(Lexed { token: Token::End, text: String::new() });
     tokens
 }
 
 fn special_len(rest: &str) -> usize {
-    if rest.starts_with("==") || rest.starts_with("!=") {
-        2
-    } else {
-        1
-    }
+    if rest.starts_with("==") || rest.starts_with("!=") { 2 } else { 1 }
 }
 
 fn token_of(word: &str) -> Token {
@@ -136,10 +122,7 @@ impl Parser {
                 }
                 (Token::End, _) => return Ok(requirements),
                 (_, text) => {
-                    return Err(found(
-                        &text,
-                        ", expected: !, identifier, or 'end of string'",
-                    ));
+                    return Err(found(&text, ", expected: !, identifier, or 'end of string'"));
                 }
             }
         }

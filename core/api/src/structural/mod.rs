@@ -113,7 +113,8 @@ impl JsonType {
 }
 
 impl Structural {
-    /// Compiles an `openAPIV3Schema`. What is malformed in it is ignored here; [`check`] reports it.
+    /// Compiles an `openAPIV3Schema`. What is malformed in it is ignored here; [`check`] reports
+    /// it.
     pub fn compile(schema: &Value) -> Self {
         let flag = |name: &str| schema[name] == true;
         Self {

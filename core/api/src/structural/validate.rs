@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Additional, JsonType, ListKind, Rules, Structural, format};
+use super::{Additional, Bound, JsonType, ListKind, Rules, Structural, format};
 use crate::field::{self, FieldError, FieldErrorType};
 
 type Errors = Vec<FieldError>;
@@ -161,17 +161,16 @@ impl Rules {
     fn check_number(&self, value: &Value, path: &str, errors: &mut Errors) {
         let number = value.as_f64().unwrap_or_default();
         let mut complain = |rule: String| errors.push(should(path, value, &rule));
-        if let Some(bound) = self.minimum {
-            if number < bound.limit || (bound.exclusive && number <= bound.limit) {
-                let or_equal = if bound.exclusive { "" } else { " or equal to" };
-                complain(format!("be greater than{or_equal} {}", bound.limit));
-            }
+        let or_equal = |bound: Bound| if bound.exclusive { "" } else { " or equal to" };
+        let below =
+            |bound: &Bound| number < bound.limit || (bound.exclusive && number <= bound.limit);
+        if let Some(bound) = self.minimum.filter(below) {
+            complain(format!("be greater than{} {}", or_equal(bound), bound.limit));
         }
-        if let Some(bound) = self.maximum {
-            if number > bound.limit || (bound.exclusive && number >= bound.limit) {
-                let or_equal = if bound.exclusive { "" } else { " or equal to" };
-                complain(format!("be less than{or_equal} {}", bound.limit));
-            }
+        let above =
+            |bound: &Bound| number > bound.limit || (bound.exclusive && number >= bound.limit);
+        if let Some(bound) = self.maximum.filter(above) {
+            complain(format!("be less than{} {}", or_equal(bound), bound.limit));
         }
         if let Some(factor) = self.multiple_of.filter(|factor| (number / factor).fract() != 0.0) {
             complain(format!("be a multiple of {factor}"));

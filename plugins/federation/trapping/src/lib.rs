@@ -32,7 +32,7 @@ thread_local! {
 struct Component;
 
 fn at(settings: &[u8]) -> String {
-    let document: Value = Settings::parse(settings).and_then(|s| s.read()).unwrap_or_default();
+    let document: Value = Settings::new(settings.to_vec()).read().unwrap_or_default();
     document["at"].as_str().unwrap_or("decision").to_owned()
 }
 

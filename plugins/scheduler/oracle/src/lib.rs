@@ -1,4 +1,5 @@
-//! The shipped scheduler plugins, compiled natively: the oracle that tests hold the components against.
+//! The shipped scheduler plugins, compiled natively: the oracle that tests hold the components
+//! against.
 //!
 //! Nothing that is shipped depends on this crate: a running cluster asks components only.
 
@@ -21,7 +22,8 @@ use hansa_scheduler_topology_spread_logic::PodTopologySpread;
 /// One native plugin.
 pub type Source = Arc<dyn PolicySource<dyn SchedulerPolicy>>;
 
-/// All shipped plugins, in the order in which the shipped set asks them, with the guest's file name.
+/// All shipped plugins, in the order in which the shipped set asks them, with the guest's file
+/// name.
 pub fn shipped() -> Vec<(&'static str, Source)> {
     vec![
         ("scheduler-node-unschedulable", native::<NodeUnschedulable>(1)),

@@ -18,8 +18,8 @@ impl<P: Policy> Place<P> {
     ///
     /// # Errors
     /// What the policy says of its settings.
-    pub fn configure(&self, settings: &[u8]) -> Result<(), String> {
-        *self.0.borrow_mut() = Some(Runner::new(&Settings::parse(settings)?)?);
+    pub fn configure(&self, settings: Vec<u8>) -> Result<(), String> {
+        *self.0.borrow_mut() = Some(Runner::new(&Settings::new(settings))?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! NodeResourcesBalancedAllocation: nodes whose CPU and memory fill up evenly are better.
 //!
-//! Since Kubernetes 1.36 what counts is how the pod changes the balance (kubernetes/kubernetes#135573).
+//! Since Kubernetes 1.36 what counts is how the pod changes the balance
+//! (kubernetes/kubernetes#135573).
 
 use hansa_plugin_sdk::scheduler::{Interests, MAX_SCORE, NOTHING, Nodes, PodView, Policy};
 use hansa_plugin_sdk::{Settings, bitmap};
@@ -19,8 +20,9 @@ impl Policy for BalancedAllocation {
         settings.none().map(|()| Self)
     }
 
-    /// 75 where the pod does not change the balance, up to 100 where it restores it and down to 50 where
-    /// it ruins it. Pods that request neither CPU nor memory change nothing and score 0 everywhere.
+    /// 75 where the pod does not change the balance, up to 100 where it restores it and down to 50
+    /// where it ruins it. Pods that request neither CPU nor memory change nothing and score 0
+    /// everywhere.
     fn score(&self, nodes: &Nodes, pod: &PodView, candidates: &[u8], scores: &mut [u8]) {
         if pod.cpu == 0 && pod.memory == 0 {
             return;

@@ -1,8 +1,8 @@
 //! PodTopologySpread: pods that belong together are spread over nodes, zones and other domains.
 //!
-//! Hard constraints (`DoNotSchedule`) are a predicate, soft ones (`ScheduleAnyway`) a priority. Pods
-//! without constraints that belong to a Service or a controller get kube-scheduler's defaults: softly
-//! over nodes (skew 3) and zones (skew 5).
+//! Hard constraints (`DoNotSchedule`) are a predicate, soft ones (`ScheduleAnyway`) a priority.
+//! Pods without constraints that belong to a Service or a controller get kube-scheduler's defaults:
+//! softly over nodes (skew 3) and zones (skew 5).
 
 mod count;
 mod hard;

@@ -1,4 +1,5 @@
-//! A natural logarithm that is the same to the last bit wherever it runs: natively, libraries differ.
+//! A natural logarithm that is the same to the last bit wherever it runs: natively, libraries
+//! differ.
 
 /// The natural logarithm of a whole number; 0 for 0.
 ///
