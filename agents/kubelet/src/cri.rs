@@ -158,7 +158,17 @@ impl Cri {
     /// # Errors
     /// The runtime says no.
     pub async fn containers(&self, pod_uid: Option<&str>) -> Result<Vec<cri::Container>> {
-        let label_selector = uid_selector(pod_uid);
+        self.containers_labelled(uid_selector(pod_uid)).await
+    }
+
+    /// Containers with all of these labels.
+    ///
+    /// # Errors
+    /// The runtime says no.
+    pub async fn containers_labelled(
+        &self,
+        label_selector: HashMap<String, String>,
+    ) -> Result<Vec<cri::Container>> {
         let filter = Some(cri::ContainerFilter { label_selector, ..Default::default() });
         let request = cri::ListContainersRequest { filter };
         let mut client = self.runtime.clone();

@@ -342,7 +342,8 @@ mod tests {
             "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                     {"name": "KEY", "value": "over"},
                     {"name": "URL", "value": "http://$(POD).$(MY_DB_SERVICE_HOST)/$$(POD)$(NO)"},
-                    {"name": "R", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "REGION"}}},
+                    {"name": "R", "valueFrom":
+                        {"configMapKeyRef": {"name": "cm", "key": "REGION"}}},
                     {"name": "GONE", "valueFrom":
                         {"secretKeyRef": {"name": "sec", "key": "no", "optional": true}}}]}))
         .unwrap();

@@ -4,12 +4,15 @@
 //! - [`plan`] decides what to do next about a pod, [`status`] what to say of it. Both are pure.
 //! - [`worker`] looks, asks `plan`, acts ([`starter`], [`killer`]) and reports.
 //! - [`manager`] keeps one worker per pod; [`pleg`] says whom to wake.
+//! - [`server`] answers logs, exec, attach, port-forward.
 //! - [`node`] registers the node and keeps its status and lease.
 
 pub mod api;
 pub mod backoff;
 pub mod config;
 pub mod container;
+#[cfg(test)]
+mod containerd_tests;
 pub mod context;
 pub mod cri;
 pub mod env;
@@ -27,8 +30,11 @@ pub mod plan;
 pub mod pleg;
 pub mod probes;
 pub mod sandbox;
+pub mod server;
 pub mod starter;
 pub mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod volumes;
@@ -66,13 +72,17 @@ pub async fn run(config: Config, client: Client, stop: CancellationToken) -> any
     let recorder = Recorder::new(client.clone(), reporter);
     let api = Arc::new(api::Server::new(client.clone(), services, recorder));
     let context = Arc::new(Context::new(config, cri, api, runtime));
-    let port = context.config.port;
+    let listed = pods.clone();
+    let server = server::Server::bind(context.clone(), Arc::new(move || listed.list())).await?;
+    let port = server.port().context("failed to learn the server's port")?;
+    let serving = tokio::spawn(server.run(stop.clone()));
     let node = tokio::spawn(node::run(context.clone(), client, port, stop.clone()));
     let synced = {
         let pods = pods.clone();
         async move { pods.synced().await }
     };
     manager::Manager::run(context, pods.subscribe(), synced, stop).await;
+    serving.await.context("failed to end the HTTPS server")?;
     node.await.context("failed to end the node's status loop")
 }
 

@@ -45,8 +45,7 @@ pub fn memory_working_set() -> u64 {
 
 fn disk_kib(path: &Path) -> u64 {
     let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    nix::sys::statvfs::statvfs(existing)
-        .map_or(0, |fs| fs.blocks() as u64 * fs.fragment_size() as u64 / 1024)
+    nix::sys::statvfs::statvfs(existing).map_or(0, |fs| fs.blocks() * fs.fragment_size() / 1024)
 }
 
 /// The node's software and identity.

@@ -101,10 +101,12 @@ pub fn status(context: &Context, old: &NodeStatus, facts: &Facts, now: Timestamp
     }
 }
 
-/// A cloud-controller-manager knows the addresses better, once it has set them.
+/// A cloud-controller-manager knows the addresses better, once it has set them; one that knew only
+/// the name asked before this kubelet had said where it is.
 fn addresses(config: &Config, old: &NodeStatus) -> Vec<NodeAddress> {
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
-    match old.addresses.as_ref().filter(|old| config.external_cloud && !old.is_empty()) {
+    let reachable = |old: &&Vec<NodeAddress>| old.iter().any(|a| a.type_ != "Hostname");
+    match old.addresses.as_ref().filter(|old| config.external_cloud && reachable(old)) {
         Some(old) => old.clone(),
         None => vec![
             address("InternalIP", config.address.to_string()),
@@ -388,6 +390,21 @@ mod tests {
         assert!(all.iter().any(|found| found.type_ == "Theirs"));
         assert!(all[..4].iter().all(|c| c.last_transition_time == Some(Time(early))));
         assert!(!differs(&old, &next), "heartbeats alone are no change");
+    }
+
+    #[test]
+    fn a_cloud_that_knew_only_the_name_does_not_hide_the_address() {
+        let mut config = Config::new("n1", "/x", "/r".into());
+        config.external_cloud = true;
+        let address = |kind: &str, at: &str| NodeAddress { type_: kind.into(), address: at.into() };
+        let told = |known: &[NodeAddress]| {
+            let old = NodeStatus { addresses: Some(known.to_vec()), ..NodeStatus::default() };
+            addresses(&config, &old)
+        };
+        let own = address("InternalIP", &config.address.to_string());
+        assert!(told(&[address("Hostname", "n1")]).contains(&own));
+        let of_cloud = [address("ExternalIP", "192.0.2.1"), address("Hostname", "n1")];
+        assert_eq!(told(&of_cloud), of_cloud);
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub fn config(
     labels.insert(names::POD_UID.to_string(), uid.to_string());
     cri::PodSandboxConfig {
         metadata: Some(metadata),
-        hostname: if host_network(&spec) { config.node_name.clone() } else { hostname(pod) },
+        // On the host's network a pod has the host's name: the runtime refuses another.
+        hostname: if host_network(&spec) { String::new() } else { hostname(pod) },
         log_directory: folders.logs(namespace, name, uid).display().to_string(),
         dns_config: dns(&spec, namespace, config),
         port_mappings: port_mappings(&spec),

@@ -23,6 +23,7 @@ use crate::manager::Manager;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Rig {
+    root: std::path::PathBuf,
     api: Arc<Fake>,
     changes: UnboundedSender<Change<Pod>>,
     cri: Cri,
@@ -68,7 +69,8 @@ impl Rig {
         let context = Arc::new(Context::new(config, cri.clone(), api.clone(), runtime));
         let (changes, receiver) = unbounded_channel();
         let running = Manager::run(context, receiver, async {}, stop.clone());
-        Self { api, changes, cri, stop, tasks: vec![tokio::spawn(running)] }
+        let root = root.to_path_buf();
+        Self { root, api, changes, cri, stop, tasks: vec![tokio::spawn(running)] }
     }
 
     fn apply(&self, pod: Value) {
@@ -114,12 +116,13 @@ impl Rig {
         pod.metadata.deletion_grace_period_seconds = Some(5);
         self.changes.send(Change::Applied { old: None, new: Arc::new(pod) }).unwrap();
         self.wait("the pod must go", |api| api.get("shop", name).is_none().then_some(())).await;
+        let folder = self.root.join(format!("kubelet/pods/uid-{name}"));
         let empty = async {
-            while !self.cri.sandboxes(None).await.unwrap().is_empty() {
+            while folder.exists() || !self.cri.sandboxes(None).await.unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, empty).await.expect("its sandbox must go");
+        tokio::time::timeout(PATIENCE, empty).await.expect("its sandbox and folder must go");
     }
 
     async fn end(self) {
@@ -181,7 +184,6 @@ async fn a_wasi_http_pod_from_creation_to_deletion() {
     let answer = get(&address_of(&pod), "/json").await;
     assert!(answer.contains(r#""pod":"a","region":"eu-west","node":"node-1""#), "{answer}");
     rig.delete("a").await;
-    assert!(!root.path().join("kubelet/pods/uid-a").exists());
     let events = api.events.lock().clone();
     for reason in ["Pulled", "Created", "Started", "Killing"] {
         assert!(events.iter().any(|event| event.starts_with(reason)), "{reason}: {events:?}");

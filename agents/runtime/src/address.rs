@@ -36,10 +36,7 @@ impl std::str::FromStr for Cidr {
             return Err(bad());
         }
         let mask = u32::MAX << (32 - prefix);
-        Ok(Self {
-            base: u32::from(address) & mask,
-            prefix,
-        })
+        Ok(Self { base: u32::from(address) & mask, prefix })
     }
 }
 
@@ -136,14 +133,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_network() {
-        for bad in [
-            "",
-            "10.0.0.0",
-            "10.0.0.0/33",
-            "10.0.0.0/31",
-            "fd00::/64",
-            "a/24",
-        ] {
+        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/31", "fd00::/64", "a/24"] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }
         assert_eq!(AddressPool::default().allocate(), Err(AddressError::NoCidr));

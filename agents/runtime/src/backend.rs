@@ -59,11 +59,7 @@ impl Start {
     /// The container's name in its pod.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.container
-            .config
-            .metadata
-            .as_ref()
-            .map_or("", |metadata| &metadata.name)
+        self.container.config.metadata.as_ref().map_or("", |metadata| &metadata.name)
     }
 }
 
@@ -80,10 +76,7 @@ impl Usage {
     /// Both figures: processor nanoseconds, memory bytes.
     #[must_use]
     pub fn read(&self) -> (u64, u64) {
-        (
-            self.cpu_nanos.load(Ordering::Relaxed),
-            self.memory_bytes.load(Ordering::Relaxed),
-        )
+        (self.cpu_nanos.load(Ordering::Relaxed), self.memory_bytes.load(Ordering::Relaxed))
     }
 }
 

@@ -57,15 +57,9 @@ impl Book {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn load(dir: &Path) -> Result<Self, BookError> {
-        let mut book = Self {
-            dir: Some(dir.to_path_buf()),
-            ..Self::default()
-        };
+        let mut book = Self { dir: Some(dir.to_path_buf()), ..Self::default() };
         for sandbox in read_all::<SandboxRecord>(&dir.join("sandboxes"))? {
-            sandbox
-                .address
-                .into_iter()
-                .for_each(|address| book.addresses.adopt(address));
+            sandbox.address.into_iter().for_each(|address| book.addresses.adopt(address));
             book.sandboxes.insert(sandbox.id.clone(), sandbox);
         }
         for container in read_all::<ContainerRecord>(&dir.join("containers"))? {
@@ -109,35 +103,18 @@ impl Book {
         config: cri::PodSandboxConfig,
         handler: String,
     ) -> Result<SandboxRecord, BookError> {
-        let metadata = config
-            .metadata
-            .clone()
-            .ok_or(BookError::Missing("pod metadata"))?;
-        if self
-            .sandboxes
-            .values()
-            .any(|known| known.config.metadata.as_ref() == Some(&metadata))
-        {
+        let metadata = config.metadata.clone().ok_or(BookError::Missing("pod metadata"))?;
+        if self.sandboxes.values().any(|known| known.config.metadata.as_ref() == Some(&metadata)) {
             return Err(BookError::SandboxExists(format!(
                 "{}/{}",
                 metadata.namespace, metadata.name
             )));
         }
         let host_network = SandboxRecord::host_network(&config);
-        let address = if host_network {
-            None
-        } else {
-            Some(self.addresses.allocate()?)
-        };
+        let address = if host_network { None } else { Some(self.addresses.allocate()?) };
         let id = new_id();
-        let sandbox = SandboxRecord {
-            id,
-            config,
-            handler,
-            ready: true,
-            address,
-            created_at: now_nanos(),
-        };
+        let sandbox =
+            SandboxRecord { id, config, handler, ready: true, address, created_at: now_nanos() };
         self.write_sandbox(sandbox.clone())?;
         Ok(sandbox)
     }
@@ -148,10 +125,7 @@ impl Book {
     /// The disk says no. An unknown sandbox is fine.
     pub fn stop_sandbox(&mut self, id: &str) -> Result<(), BookError> {
         match self.sandboxes.get(id).cloned() {
-            Some(sandbox) => self.write_sandbox(SandboxRecord {
-                ready: false,
-                ..sandbox
-            }),
+            Some(sandbox) => self.write_sandbox(SandboxRecord { ready: false, ..sandbox }),
             None => Ok(()),
         }
     }
@@ -171,10 +145,7 @@ impl Book {
             remove(&dir.join("sandboxes"), id)?;
         }
         self.sandboxes.remove(id);
-        sandbox
-            .address
-            .into_iter()
-            .for_each(|address| self.addresses.release(address));
+        sandbox.address.into_iter().for_each(|address| self.addresses.release(address));
         Ok(())
     }
 
@@ -215,9 +186,7 @@ impl Book {
     /// # Errors
     /// There is none.
     pub fn sandbox(&self, id: &str) -> Result<&SandboxRecord, BookError> {
-        self.sandboxes
-            .get(id)
-            .ok_or_else(|| BookError::NoSandbox(id.to_string()))
+        self.sandboxes.get(id).ok_or_else(|| BookError::NoSandbox(id.to_string()))
     }
 
     /// The container with this ID.
@@ -225,9 +194,7 @@ impl Book {
     /// # Errors
     /// There is none.
     pub fn container(&self, id: &str) -> Result<&ContainerRecord, BookError> {
-        self.containers
-            .get(id)
-            .ok_or_else(|| BookError::NoContainer(id.to_string()))
+        self.containers.get(id).ok_or_else(|| BookError::NoContainer(id.to_string()))
     }
 
     /// All sandboxes, oldest first.
@@ -250,9 +217,7 @@ impl Book {
     #[must_use]
     pub fn containers_of(&self, sandbox_id: &str) -> Vec<ContainerRecord> {
         let all = self.containers().into_iter();
-        all.filter(|container| container.sandbox_id == sandbox_id)
-            .cloned()
-            .collect()
+        all.filter(|container| container.sandbox_id == sandbox_id).cloned().collect()
     }
 
     fn write_sandbox(&mut self, sandbox: SandboxRecord) -> Result<(), BookError> {
@@ -280,24 +245,13 @@ fn ended_by_restart(container: ContainerRecord) -> ContainerRecord {
         Phase::Exited { .. } => return container,
     };
     let message = "the runtime's process ended and took the container with it".to_string();
-    let exit = Exit {
-        code: 137,
-        reason: "ContainerStatusUnknown".to_string(),
-        message,
-    };
-    let phase = Phase::Exited {
-        started_at,
-        finished_at: now_nanos(),
-        exit,
-    };
+    let exit = Exit { code: 137, reason: "ContainerStatusUnknown".to_string(), message };
+    let phase = Phase::Exited { started_at, finished_at: now_nanos(), exit };
     ContainerRecord { phase, ..container }
 }
 
 fn io_error(path: &Path, source: io::Error) -> BookError {
-    BookError::Io {
-        path: path.to_path_buf(),
-        source,
-    }
+    BookError::Io { path: path.to_path_buf(), source }
 }
 
 /// Reads every record of a folder. A file cut short by a dying process is dropped: what it
@@ -344,14 +298,8 @@ mod tests {
     use crate::record::sample_container;
 
     fn pod(name: &str) -> cri::PodSandboxConfig {
-        let metadata = cri::PodSandboxMetadata {
-            name: name.to_string(),
-            ..Default::default()
-        };
-        cri::PodSandboxConfig {
-            metadata: Some(metadata),
-            ..Default::default()
-        }
+        let metadata = cri::PodSandboxMetadata { name: name.to_string(), ..Default::default() };
+        cri::PodSandboxConfig { metadata: Some(metadata), ..Default::default() }
     }
 
     #[test]
@@ -360,18 +308,12 @@ mod tests {
         let mut book = Book::load(dir.path()).unwrap();
         book.set_cidr("127.64.1.0/24").unwrap();
         let sandbox = book.add_sandbox(pod("a"), String::new()).unwrap();
-        book.add_container(sample_container("c1", &sandbox.id))
-            .unwrap();
-        book.set_phase("c1", Phase::Running { started_at: 5 })
-            .unwrap();
+        book.add_container(sample_container("c1", &sandbox.id)).unwrap();
+        book.set_phase("c1", Phase::Running { started_at: 5 }).unwrap();
 
         let mut again = Book::load(dir.path()).unwrap();
         assert_eq!(again.sandbox(&sandbox.id).unwrap(), &sandbox);
-        let Phase::Exited {
-            started_at: 5,
-            exit,
-            ..
-        } = &again.container("c1").unwrap().phase
+        let Phase::Exited { started_at: 5, exit, .. } = &again.container("c1").unwrap().phase
         else {
             panic!("{:?}", again.container("c1"));
         };
@@ -386,26 +328,15 @@ mod tests {
         let mut book = Book::load(dir.path()).unwrap();
         book.set_cidr("127.64.1.0/30").unwrap();
         let sandbox = book.add_sandbox(pod("a"), String::new()).unwrap();
-        book.add_container(sample_container("c1", &sandbox.id))
-            .unwrap();
-        assert!(
-            book.add_sandbox(pod("b"), String::new()).is_err(),
-            "the network has one address"
-        );
+        book.add_container(sample_container("c1", &sandbox.id)).unwrap();
+        assert!(book.add_sandbox(pod("b"), String::new()).is_err(), "the network has one address");
         book.remove_sandbox(&sandbox.id).unwrap();
         book.remove_sandbox(&sandbox.id).unwrap();
         assert!(book.containers().is_empty());
         for kind in ["sandboxes", "containers"] {
-            assert_eq!(
-                std::fs::read_dir(dir.path().join(kind)).unwrap().count(),
-                0,
-                "{kind}"
-            );
+            assert_eq!(std::fs::read_dir(dir.path().join(kind)).unwrap().count(), 0, "{kind}");
         }
-        assert_eq!(
-            book.add_sandbox(pod("b"), String::new()).unwrap().address,
-            sandbox.address
-        );
+        assert_eq!(book.add_sandbox(pod("b"), String::new()).unwrap().address, sandbox.address);
     }
 
     #[test]

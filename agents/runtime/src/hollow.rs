@@ -66,9 +66,7 @@ impl Backend for Hollow {
 
     async fn start(&self, start: Start) -> Result<BoxFuture<'static, Exit>, BackendError> {
         let stop = start.stop;
-        Ok(async move { stop.cancelled_owned().await }
-            .map(|()| Exit::code(0))
-            .boxed())
+        Ok(async move { stop.cancelled_owned().await }.map(|()| Exit::code(0)).boxed())
     }
 
     fn no_streaming(&self, verb: &str) -> String {

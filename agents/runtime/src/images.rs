@@ -82,9 +82,7 @@ impl ImageStore {
     /// The store under `root/images`; folders are made when something is imported.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self {
-            dir: root.join("images"),
-        }
+        Self { dir: root.join("images") }
     }
 
     /// Stores a component under a reference, replacing what the reference meant.
@@ -95,12 +93,8 @@ impl ImageStore {
         let reference = full_reference(reference)?;
         check_component(&reference, bytes)?;
         let digest = hex(&Sha256::digest(bytes));
-        let record = ImageRecord {
-            reference,
-            digest,
-            size: bytes.len() as u64,
-            imported_secs: now_secs(),
-        };
+        let record =
+            ImageRecord { reference, digest, size: bytes.len() as u64, imported_secs: now_secs() };
         write_whole(&self.blob(&record.digest), bytes)?;
         let text = serde_json::to_vec(&record).expect("a record of strings and numbers");
         write_whole(&self.reference_file(&record.reference), &text)?;
@@ -113,10 +107,7 @@ impl ImageStore {
     /// The disk says no.
     pub fn find(&self, name: &str) -> Result<Option<ImageRecord>, ImageError> {
         if let Some((_, digest)) = name.rsplit_once("sha256:") {
-            return Ok(self
-                .list()?
-                .into_iter()
-                .find(|image| image.digest == digest));
+            return Ok(self.list()?.into_iter().find(|image| image.digest == digest));
         }
         let path = self.reference_file(&full_reference(name)?);
         match std::fs::read(&path) {
@@ -137,10 +128,7 @@ impl ImageStore {
         let mut records = Vec::new();
         for path in files_of(&dir, "json")? {
             let source = std::fs::read(&path);
-            let bytes = source.map_err(|source| ImageError::Io {
-                path: path.clone(),
-                source,
-            })?;
+            let bytes = source.map_err(|source| ImageError::Io { path: path.clone(), source })?;
             records.push(parse_record(&path, &bytes)?);
         }
         records.sort_by(|a, b| a.reference.cmp(&b.reference));
@@ -167,11 +155,7 @@ impl ImageStore {
                 remove_file(&self.reference_file(&image.reference))?;
             }
         }
-        if self
-            .list()?
-            .iter()
-            .all(|image| image.digest != found.digest)
-        {
+        if self.list()?.iter().all(|image| image.digest != found.digest) {
             remove_file(&self.blob(&found.digest))?;
         }
         Ok(())
@@ -183,11 +167,7 @@ impl ImageStore {
     /// The disk says no.
     pub fn used_bytes(&self) -> Result<u64, ImageError> {
         let blobs = files_of(&self.dir.join("blobs"), "wasm")?;
-        Ok(blobs
-            .iter()
-            .filter_map(|path| std::fs::metadata(path).ok())
-            .map(|m| m.len())
-            .sum())
+        Ok(blobs.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|m| m.len()).sum())
     }
 
     /// Where a component's bytes are.
@@ -197,9 +177,7 @@ impl ImageStore {
     }
 
     fn reference_file(&self, reference: &str) -> PathBuf {
-        self.dir
-            .join("refs")
-            .join(format!("{}.json", hex(reference.as_bytes())))
+        self.dir.join("refs").join(format!("{}.json", hex(reference.as_bytes())))
     }
 }
 
@@ -242,17 +220,12 @@ fn check_component(reference: &str, bytes: &[u8]) -> Result<(), ImageError> {
         }
         _ => "it is not WebAssembly",
     };
-    Err(ImageError::NotAComponent {
-        reference: reference.to_string(),
-        why,
-    })
+    Err(ImageError::NotAComponent { reference: reference.to_string(), why })
 }
 
 fn parse_record(path: &Path, bytes: &[u8]) -> Result<ImageRecord, ImageError> {
-    serde_json::from_slice(bytes).map_err(|source| ImageError::Corrupt {
-        path: path.to_path_buf(),
-        source,
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|source| ImageError::Corrupt { path: path.to_path_buf(), source })
 }
 
 fn files_of(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, ImageError> {
@@ -260,60 +233,45 @@ fn files_of(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, ImageError> {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => {
-            return Err(ImageError::Io {
-                path: dir.to_path_buf(),
-                source,
-            });
+            return Err(ImageError::Io { path: dir.to_path_buf(), source });
         }
     };
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    Ok(paths
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .collect())
+    Ok(paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect())
 }
 
 fn remove_file(path: &Path) -> Result<(), ImageError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ImageError::Io {
-            path: path.to_path_buf(),
-            source: error,
-        }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ImageError::Io { path: path.to_path_buf(), source: error })
+        }
         _ => Ok(()),
     }
 }
 
 /// Writes beside and renames, so that a reader sees the old file or the new one.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
-    let fail = |source| ImageError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let fail = |source| ImageError::Io { path: path.to_path_buf(), source };
     let dir = path.parent().expect("a file in a folder");
     std::fs::create_dir_all(dir).map_err(fail)?;
     let beside = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
     let mut file = std::fs::File::create(&beside).map_err(fail)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&beside, path).map_err(fail)
 }
 
 fn now_secs() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -327,18 +285,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let record = import_image(root.path(), "hansa.dev/storefront:v1", COMPONENT).unwrap();
         let store = ImageStore::new(root.path());
-        for name in [
-            "hansa.dev/storefront:v1",
-            &record.id(),
-            &record.repo_digest(),
-        ] {
+        for name in ["hansa.dev/storefront:v1", &record.id(), &record.repo_digest()] {
             assert_eq!(store.find(name).unwrap().as_ref(), Some(&record), "{name}");
         }
         assert_eq!(store.find("hansa.dev/storefront:v2").unwrap(), None);
-        assert_eq!(
-            std::fs::read(store.blob(&record.digest)).unwrap(),
-            COMPONENT
-        );
+        assert_eq!(std::fs::read(store.blob(&record.digest)).unwrap(), COMPONENT);
     }
 
     #[test]
@@ -358,10 +309,7 @@ mod tests {
     fn what_is_no_component_is_refused_and_says_what_it_is() {
         let root = tempfile::tempdir().unwrap();
         let module = import_image(root.path(), "a:v1", b"\0asm\x01\0\0\0").unwrap_err();
-        assert!(
-            module.to_string().contains("core WebAssembly module"),
-            "{module}"
-        );
+        assert!(module.to_string().contains("core WebAssembly module"), "{module}");
         assert!(import_image(root.path(), "a:v1", b"#!/bin/sh").is_err());
         assert!(import_image(root.path(), "a b", COMPONENT).is_err());
         assert!(ImageStore::new(root.path()).list().unwrap().is_empty());
@@ -369,10 +317,7 @@ mod tests {
 
     #[test]
     fn a_missing_tag_is_latest_and_a_port_is_no_tag() {
-        assert_eq!(
-            full_reference("localhost:5000/a").unwrap(),
-            "localhost:5000/a:latest"
-        );
+        assert_eq!(full_reference("localhost:5000/a").unwrap(), "localhost:5000/a:latest");
         assert_eq!(full_reference("a:v1").unwrap(), "a:v1");
         assert_eq!(name_of("h:5000/a:v1@sha256:00"), "h:5000/a");
     }

@@ -49,10 +49,7 @@ impl LogFile {
     /// The disk says no.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         let file = path.map(append_to).transpose()?;
-        Ok(Self {
-            path: path.map(Path::to_path_buf),
-            file: Mutex::new(file),
-        })
+        Ok(Self { path: path.map(Path::to_path_buf), file: Mutex::new(file) })
     }
 
     /// Opens the path again: the kubelet has moved the old file away.
@@ -102,11 +99,7 @@ impl LogStream {
     }
 
     fn writer(&self) -> LineWriter {
-        LineWriter {
-            log: self.log.clone(),
-            stream: self.stream,
-            rest: Vec::new(),
-        }
+        LineWriter { log: self.log.clone(), stream: self.stream, rest: Vec::new() }
     }
 }
 
@@ -153,8 +146,7 @@ impl LineWriter {
             self.log.write(self.stream, complete, b"");
         }
         while let Some(chunk) = chunks.next() {
-            self.log
-                .write(self.stream, complete && chunks.peek().is_none(), chunk);
+            self.log.write(self.stream, complete && chunks.peek().is_none(), chunk);
         }
     }
 }
@@ -231,10 +223,7 @@ mod tests {
         writer.push(b"one\ntw");
         writer.push(b"o\n\nend");
         drop(writer);
-        let texts: Vec<_> = lines(&path)
-            .into_iter()
-            .map(|(_, tag, text)| tag + &text)
-            .collect();
+        let texts: Vec<_> = lines(&path).into_iter().map(|(_, tag, text)| tag + &text).collect();
         assert_eq!(texts, ["Fone", "Ftwo", "F", "Fend"]);
     }
 
@@ -246,10 +235,7 @@ mod tests {
         let mut writer = LogStream::new(log, Stream::Stderr).writer();
         writer.push(&vec![b'x'; LONGEST_LINE + 10]);
         writer.push(b"y\n");
-        let got: Vec<_> = lines(&path)
-            .into_iter()
-            .map(|(s, tag, t)| (s, tag, t.len()))
-            .collect();
+        let got: Vec<_> = lines(&path).into_iter().map(|(s, tag, t)| (s, tag, t.len())).collect();
         let want = [("P", LONGEST_LINE), ("P", 10), ("F", 1)];
         let want = want.map(|(tag, len)| ("stderr".to_string(), tag.to_string(), len));
         assert_eq!(got, want);

@@ -83,41 +83,27 @@ impl Exit {
     #[must_use]
     pub fn code(code: i32) -> Self {
         let reason = if code == 0 { "Completed" } else { "Error" };
-        Self {
-            code,
-            reason: reason.to_string(),
-            message: String::new(),
-        }
+        Self { code, reason: reason.to_string(), message: String::new() }
     }
 
     /// Ended by something that needs words.
     #[must_use]
     pub fn error(code: i32, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: "Error".to_string(),
-            message: message.into(),
-        }
+        Self { code, reason: "Error".to_string(), message: message.into() }
     }
 }
 
 /// Nanoseconds since 1970, CRI's clock.
 #[must_use]
 pub fn now_nanos() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A fresh sandbox or container ID.
 #[must_use]
 pub fn new_id() -> String {
-    format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    )
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 impl SandboxRecord {
@@ -156,19 +142,13 @@ impl SandboxRecord {
     /// The answer of PodSandboxStatus.
     #[must_use]
     pub fn to_status(&self) -> cri::PodSandboxStatus {
-        let ip = self
-            .address
-            .map(|address| address.to_string())
-            .unwrap_or_default();
+        let ip = self.address.map(|address| address.to_string()).unwrap_or_default();
         cri::PodSandboxStatus {
             id: self.id.clone(),
             metadata: self.config.metadata.clone(),
             state: self.state() as i32,
             created_at: self.created_at,
-            network: Some(cri::PodSandboxNetworkStatus {
-                ip,
-                additional_ips: Vec::new(),
-            }),
+            network: Some(cri::PodSandboxNetworkStatus { ip, additional_ips: Vec::new() }),
             linux: None,
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
@@ -179,10 +159,7 @@ impl SandboxRecord {
     /// Whether ListPodSandbox's filter lets it through.
     #[must_use]
     pub fn matches(&self, filter: &cri::PodSandboxFilter) -> bool {
-        let state = filter
-            .state
-            .as_ref()
-            .is_none_or(|want| want.state == self.state() as i32);
+        let state = filter.state.as_ref().is_none_or(|want| want.state == self.state() as i32);
         state
             && id_matches(&filter.id, &self.id)
             && labels_match(&filter.label_selector, &self.config.labels)
@@ -223,17 +200,11 @@ impl ContainerRecord {
         let (started_at, finished_at, exit) = match &self.phase {
             Phase::Created => (0, 0, None),
             Phase::Running { started_at } => (*started_at, 0, None),
-            Phase::Exited {
-                started_at,
-                finished_at,
-                exit,
-            } => (*started_at, *finished_at, Some(exit.clone())),
+            Phase::Exited { started_at, finished_at, exit } => {
+                (*started_at, *finished_at, Some(exit.clone()))
+            }
         };
-        let exit = exit.unwrap_or(Exit {
-            code: 0,
-            reason: String::new(),
-            message: String::new(),
-        });
+        let exit = exit.unwrap_or(Exit { code: 0, reason: String::new(), message: String::new() });
         let log_file = self.log_file.as_ref();
         cri::ContainerStatus {
             id: self.id.clone(),
@@ -250,9 +221,7 @@ impl ContainerRecord {
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
             mounts: self.config.mounts.clone(),
-            log_path: log_file
-                .map(|path| path.display().to_string())
-                .unwrap_or_default(),
+            log_path: log_file.map(|path| path.display().to_string()).unwrap_or_default(),
             resources: None,
             image_id: self.image_id.clone(),
             user: None,
@@ -262,10 +231,7 @@ impl ContainerRecord {
     /// Whether ListContainers' filter lets it through.
     #[must_use]
     pub fn matches(&self, filter: &cri::ContainerFilter) -> bool {
-        let state = filter
-            .state
-            .as_ref()
-            .is_none_or(|want| want.state == self.state() as i32);
+        let state = filter.state.as_ref().is_none_or(|want| want.state == self.state() as i32);
         state
             && id_matches(&filter.id, &self.id)
             && id_matches(&filter.pod_sandbox_id, &self.sandbox_id)
@@ -314,10 +280,7 @@ mod tests {
     #[test]
     fn a_filter_needs_every_part_to_match() {
         let mut record = sample_container("abcdef", "s1");
-        record
-            .config
-            .labels
-            .insert("app".to_string(), "web".to_string());
+        record.config.labels.insert("app".to_string(), "web".to_string());
         let by_label = |value: &str| cri::ContainerFilter {
             pod_sandbox_id: "s1".to_string(),
             label_selector: [("app".to_string(), value.to_string())].into(),
@@ -328,9 +291,6 @@ mod tests {
         assert!(!record.matches(&by_label("db")));
         let running = cri::ContainerState::ContainerRunning as i32;
         let state = Some(cri::ContainerStateValue { state: running });
-        assert!(!record.matches(&cri::ContainerFilter {
-            state,
-            ..Default::default()
-        }));
+        assert!(!record.matches(&cri::ContainerFilter { state, ..Default::default() }));
     }
 }

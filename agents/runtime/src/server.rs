@@ -64,10 +64,7 @@ pub async fn serve<B: Backend>(
 
 /// Binds the socket, in place of one that a dead process left.
 fn listen(socket: &Path) -> Result<UnixListener, ServeError> {
-    let fail = |source| ServeError::Listen {
-        socket: socket.to_path_buf(),
-        source,
-    };
+    let fail = |source| ServeError::Listen { socket: socket.to_path_buf(), source };
     if let Some(dir) = socket.parent() {
         std::fs::create_dir_all(dir).map_err(fail)?;
     }

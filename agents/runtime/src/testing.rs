@@ -22,22 +22,12 @@ pub fn component(package: &str, file: &str) -> Vec<u8> {
     let target = root.join("target");
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(&root)
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            "guest",
-            "--target",
-            "wasm32-unknown-unknown",
-        ])
+        .args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-unknown-unknown"])
         .args(["--package", package])
         .env("CARGO_TARGET_DIR", &target)
         .status()
         .expect("cargo can be started");
-    assert!(
-        built.success(),
-        "{package} must build for wasm32-unknown-unknown"
-    );
+    assert!(built.success(), "{package} must build for wasm32-unknown-unknown");
     let module = target.join("wasm32-unknown-unknown/guest").join(file);
     let module = std::fs::read(&module).expect("the module that was just built");
     wit_component::ComponentEncoder::default()
@@ -48,10 +38,7 @@ pub fn component(package: &str, file: &str) -> Vec<u8> {
 
 fn workspace_root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors()
-        .nth(2)
-        .expect("this crate is two folders below the workspace")
-        .to_path_buf()
+    own.ancestors().nth(2).expect("this crate is two folders below the workspace").to_path_buf()
 }
 
 /// A pod CIDR that no other test process uses: 127.100.0.0/14 cut by process and `slot` (0..4).

@@ -39,16 +39,9 @@ impl Rig {
         });
         let endpoint = Endpoint::from_static("http://runtime");
         let channel = endpoint.connect_with_connector(connector).await.unwrap();
-        let (runtime, images) = (
-            RuntimeServiceClient::new(channel.clone()),
-            ImageServiceClient::new(channel),
-        );
-        Self {
-            runtime,
-            images,
-            stop,
-            served,
-        }
+        let (runtime, images) =
+            (RuntimeServiceClient::new(channel.clone()), ImageServiceClient::new(channel));
+        Self { runtime, images, stop, served }
     }
 
     async fn wasm(root: &Path) -> Self {
@@ -67,51 +60,29 @@ impl Rig {
     }
 
     async fn set_cidr(&mut self, cidr: &str) {
-        let network_config = Some(cri::NetworkConfig {
-            pod_cidr: cidr.to_string(),
-        });
+        let network_config = Some(cri::NetworkConfig { pod_cidr: cidr.to_string() });
         let runtime_config = Some(cri::RuntimeConfig { network_config });
         let request = cri::UpdateRuntimeConfigRequest { runtime_config };
         self.runtime.update_runtime_config(request).await.unwrap();
     }
 
     async fn run_pod(&mut self, name: &str, root: &Path) -> (String, Ipv4Addr) {
-        let metadata = cri::PodSandboxMetadata {
-            name: name.to_string(),
-            ..Default::default()
-        };
+        let metadata = cri::PodSandboxMetadata { name: name.to_string(), ..Default::default() };
         let config = cri::PodSandboxConfig {
             metadata: Some(metadata),
             log_directory: root.join("logs").join(name).display().to_string(),
             ..Default::default()
         };
-        let request = cri::RunPodSandboxRequest {
-            config: Some(config),
-            ..Default::default()
-        };
-        let id = self
-            .runtime
-            .run_pod_sandbox(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .pod_sandbox_id;
+        let request = cri::RunPodSandboxRequest { config: Some(config), ..Default::default() };
+        let id = self.runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id;
         let address = self.pod(&id).await.network.unwrap().ip.parse().unwrap();
         (id, address)
     }
 
     async fn pod(&mut self, id: &str) -> cri::PodSandboxStatus {
-        let request = cri::PodSandboxStatusRequest {
-            pod_sandbox_id: id.to_string(),
-            verbose: false,
-        };
-        self.runtime
-            .pod_sandbox_status(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .status
-            .unwrap()
+        let request =
+            cri::PodSandboxStatusRequest { pod_sandbox_id: id.to_string(), verbose: false };
+        self.runtime.pod_sandbox_status(request).await.unwrap().into_inner().status.unwrap()
     }
 
     async fn create(&mut self, pod: &str, image: &str, port: u16) -> Result<String, tonic::Status> {
@@ -119,16 +90,10 @@ impl Rig {
             key: key.to_string(),
             value: value.to_string(),
         };
-        let metadata = cri::ContainerMetadata {
-            name: "web".to_string(),
-            attempt: 0,
-        };
+        let metadata = cri::ContainerMetadata { name: "web".to_string(), attempt: 0 };
         let config = cri::ContainerConfig {
             metadata: Some(metadata),
-            image: Some(cri::ImageSpec {
-                image: image.to_string(),
-                ..Default::default()
-            }),
+            image: Some(cri::ImageSpec { image: image.to_string(), ..Default::default() }),
             envs: vec![
                 env("REGION", "eu-west"),
                 env("POD_NAME", "a"),
@@ -142,33 +107,17 @@ impl Rig {
             config: Some(config),
             sandbox_config: None,
         };
-        Ok(self
-            .runtime
-            .create_container(request)
-            .await?
-            .into_inner()
-            .container_id)
+        Ok(self.runtime.create_container(request).await?.into_inner().container_id)
     }
 
     async fn start(&mut self, id: &str) {
-        let request = cri::StartContainerRequest {
-            container_id: id.to_string(),
-        };
+        let request = cri::StartContainerRequest { container_id: id.to_string() };
         self.runtime.start_container(request).await.unwrap();
     }
 
     async fn container(&mut self, id: &str) -> cri::ContainerStatus {
-        let request = cri::ContainerStatusRequest {
-            container_id: id.to_string(),
-            verbose: false,
-        };
-        self.runtime
-            .container_status(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .status
-            .unwrap()
+        let request = cri::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
+        self.runtime.container_status(request).await.unwrap().into_inner().status.unwrap()
     }
 }
 
@@ -192,32 +141,15 @@ async fn a_component_serves_on_its_pods_address_logs_and_stops() {
     rig.start(&id).await;
     let answer = get(address, 8081, "/json").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(
-        answer.contains(r#""pod":"a","region":"eu-west""#),
-        "{answer}"
-    );
-    assert!(
-        get(address, 8081, "/none")
-            .await
-            .unwrap()
-            .starts_with("HTTP/1.1 404")
-    );
+    assert!(answer.contains(r#""pod":"a","region":"eu-west""#), "{answer}");
+    assert!(get(address, 8081, "/none").await.unwrap().starts_with("HTTP/1.1 404"));
     let log = std::fs::read_to_string(root.path().join("logs/a/web/0.log")).unwrap();
-    assert!(
-        log.lines().any(|line| line.ends_with("stderr F 200 /json")),
-        "{log}"
-    );
+    assert!(log.lines().any(|line| line.ends_with("stderr F 200 /json")), "{log}");
 
-    let stop = cri::StopContainerRequest {
-        container_id: id.clone(),
-        timeout: 10,
-    };
+    let stop = cri::StopContainerRequest { container_id: id.clone(), timeout: 10 };
     rig.runtime.stop_container(stop).await.unwrap();
     let status = rig.container(&id).await;
-    assert_eq!(
-        (status.state(), status.exit_code),
-        (cri::ContainerState::ContainerExited, 0)
-    );
+    assert_eq!((status.state(), status.exit_code), (cri::ContainerState::ContainerExited, 0));
     assert!(get(address, 8081, "/").await.is_err(), "the port is closed");
     rig.end().await;
 }
@@ -239,26 +171,12 @@ async fn after_a_restart_the_pod_keeps_its_address_and_the_container_can_be_made
     assert_ne!(status.exit_code, 0);
     let again = rig.create(&pod, IMAGE, 8080).await.unwrap();
     rig.start(&again).await;
-    assert!(
-        get(address, 8080, "/healthz")
-            .await
-            .unwrap()
-            .ends_with("ok")
-    );
-    let request = cri::RemovePodSandboxRequest {
-        pod_sandbox_id: pod,
-    };
+    assert!(get(address, 8080, "/healthz").await.unwrap().ends_with("ok"));
+    let request = cri::RemovePodSandboxRequest { pod_sandbox_id: pod };
     rig.runtime.remove_pod_sandbox(request).await.unwrap();
-    let left = rig
-        .runtime
-        .list_containers(cri::ListContainersRequest::default())
-        .await
-        .unwrap();
+    let left = rig.runtime.list_containers(cri::ListContainersRequest::default()).await.unwrap();
     assert!(left.into_inner().containers.is_empty());
-    assert!(
-        get(address, 8080, "/").await.is_err(),
-        "nothing serves a removed pod's address"
-    );
+    assert!(get(address, 8080, "/").await.is_err(), "nothing serves a removed pod's address");
     rig.end().await;
 }
 
@@ -269,48 +187,20 @@ async fn what_cannot_be_is_said_plainly() {
     import_image(root.path(), "broken:v1", &broken).unwrap();
     let mut rig = Rig::wasm(root.path()).await;
     let metadata = Some(cri::PodSandboxMetadata::default());
-    let config = Some(cri::PodSandboxConfig {
-        metadata,
-        ..Default::default()
-    });
-    let early = cri::RunPodSandboxRequest {
-        config,
-        ..Default::default()
-    };
+    let config = Some(cri::PodSandboxConfig { metadata, ..Default::default() });
+    let early = cri::RunPodSandboxRequest { config, ..Default::default() };
     let refused = rig.runtime.run_pod_sandbox(early).await.unwrap_err();
     assert!(refused.message().contains("no pod CIDR yet"), "{refused}");
     rig.set_cidr(&pod_cidr(2)).await;
     let (pod, _) = rig.run_pod("a", root.path()).await;
-    assert_eq!(
-        rig.create(&pod, "absent:v1", 80).await.unwrap_err().code(),
-        Code::NotFound
-    );
-    assert_eq!(
-        rig.create(&pod, "broken:v1", 80).await.unwrap_err().code(),
-        Code::InvalidArgument
-    );
-    assert_eq!(
-        rig.create("nope", "broken:v1", 80)
-            .await
-            .unwrap_err()
-            .code(),
-        Code::NotFound
-    );
-    let image = Some(cri::ImageSpec {
-        image: "absent:v1".to_string(),
-        ..Default::default()
-    });
-    let pull = cri::PullImageRequest {
-        image,
-        ..Default::default()
-    };
+    assert_eq!(rig.create(&pod, "absent:v1", 80).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(rig.create(&pod, "broken:v1", 80).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(rig.create("nope", "broken:v1", 80).await.unwrap_err().code(), Code::NotFound);
+    let image = Some(cri::ImageSpec { image: "absent:v1".to_string(), ..Default::default() });
+    let pull = cri::PullImageRequest { image, ..Default::default() };
     let refused = rig.images.pull_image(pull).await.unwrap_err();
     assert!(refused.message().contains("import it first"), "{refused}");
-    let exec = rig
-        .runtime
-        .exec(cri::ExecRequest::default())
-        .await
-        .unwrap_err();
+    let exec = rig.runtime.exec(cri::ExecRequest::default()).await.unwrap_err();
     let text = "the wasm runtime has no exec: a WASI component is not a process tree";
     assert_eq!((exec.code(), exec.message()), (Code::Unimplemented, text));
     rig.end().await;
@@ -320,12 +210,7 @@ async fn what_cannot_be_is_said_plainly() {
 async fn hollow_pods_run_at_once_and_have_addresses() {
     let root = tempfile::tempdir().unwrap();
     let (socket, stop) = (root.path().join("cri.sock"), CancellationToken::new());
-    let serving = serve_hollow(
-        HollowConfig {
-            socket: socket.clone(),
-        },
-        stop.clone(),
-    );
+    let serving = serve_hollow(HollowConfig { socket: socket.clone() }, stop.clone());
     let served = tokio::spawn(async move { serving.await.unwrap() });
     let mut rig = Rig::connect(socket, stop, served).await;
     rig.set_cidr("10.1.2.0/24").await;
@@ -335,14 +220,8 @@ async fn hollow_pods_run_at_once_and_have_addresses() {
         last = rig.create(&pod, "registry/any:v9", 80).await.unwrap();
         rig.start(&last).await;
     }
-    assert_eq!(
-        rig.container(&last).await.state(),
-        cri::ContainerState::ContainerRunning
-    );
-    let stop = cri::StopContainerRequest {
-        container_id: last.clone(),
-        timeout: 1,
-    };
+    assert_eq!(rig.container(&last).await.state(), cri::ContainerState::ContainerRunning);
+    let stop = cri::StopContainerRequest { container_id: last.clone(), timeout: 1 };
     rig.runtime.stop_container(stop).await.unwrap();
     assert_eq!(rig.container(&last).await.exit_code, 0);
     rig.end().await;

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn read(prefix: &str, text: &str, structs: &mut Structs) -> Result<(), regex::Error> {
     let start = Regex::new(r"^type (\w+) struct \{")?;
-    let field = Regex::new(r#"^\s+(?:(\w+)\s+)?(\S+)\s+`json:"([^"]*)"\s+protobuf:"([^"]*)""#)?;
+    let field = Regex::new(r#"^\s+(?:(\w+)\s+)?(\S+)\s+`json:"([^"]*)".*?protobuf:"([^"]*)""#)?;
     let mut current = String::new();
     for line in text.lines() {
         if let Some(found) = start.captures(line) {

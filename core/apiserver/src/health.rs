@@ -98,7 +98,10 @@ impl Health {
                 "poststarthook/scheduling/bootstrap-system-priority-classes",
                 &self.priority_classes,
             ),
-            Check::hook("poststarthook/start-system-namespaces-controller", &self.system_namespaces),
+            Check::hook(
+                "poststarthook/start-system-namespaces-controller",
+                &self.system_namespaces,
+            ),
         ];
         if question != Question::Live {
             checks.push(Check::hook("informer-sync", &self.rbac_synced));

@@ -1,7 +1,7 @@
 //! Counters under upstream's names, as Prometheus text.
 //!
-//! A series is found by the hash of its labels, so that counting a request allocates nothing but the
-//! first time a label set is seen.
+//! A series is found by the hash of its labels, so that counting a request allocates nothing but
+//! the first time a label set is seen.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -102,7 +102,8 @@ impl Metrics {
         if all.len() >= MAX_SERIES {
             return None;
         }
-        let fresh = || Arc::new(Series { labels: labels(info, code), duration: Histogram::default() });
+        let fresh =
+            || Arc::new(Series { labels: labels(info, code), duration: Histogram::default() });
         Some(all.entry(key).or_insert_with(fresh).clone())
     }
 

@@ -262,7 +262,11 @@ mod tests {
             ("GET", "/api/v1/pods?watch=1", ["watch", "", "", "pods", "", ""]),
             ("GET", "/api/v1/pods?watch=false", ["list", "", "", "pods", "", ""]),
             ("GET", "/api/v1/namespaces/a", ["get", "", "a", "namespaces", "a", ""]),
-            ("PUT", "/api/v1/namespaces/a/status", ["update", "", "a", "namespaces", "a", "status"]),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/status",
+                ["update", "", "a", "namespaces", "a", "status"],
+            ),
             ("DELETE", "/api/v1/namespaces/a/pods", ["deletecollection", "", "a", "pods", "", ""]),
             ("POST", "/api/v1/namespaces/a/pods/p/exec", ["create", "", "a", "pods", "p", "exec"]),
             (
@@ -305,6 +309,9 @@ mod tests {
     #[test]
     fn decodes_escapes_and_keeps_broken_ones() {
         assert_eq!(percent_decode("a%2Fb%zz%4"), "a/b%zz%4");
-        assert_eq!(query_value("a=1&labelSelector=x+in+%28y%29", "labelSelector").unwrap(), "x in (y)");
+        assert_eq!(
+            query_value("a=1&labelSelector=x+in+%28y%29", "labelSelector").unwrap(),
+            "x in (y)"
+        );
     }
 }

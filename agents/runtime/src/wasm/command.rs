@@ -18,10 +18,7 @@ use crate::record::Exit;
 /// ending it (exit code 143, as for a process that dies of SIGTERM).
 pub async fn run(pre: CommandPre<Guest>, spec: GuestSpec, stop: CancellationToken) -> Exit {
     let usage = spec.usage().clone();
-    let running = Timed {
-        inner: Box::pin(call(pre, &spec)),
-        usage,
-    };
+    let running = Timed { inner: Box::pin(call(pre, &spec)), usage };
     tokio::select! {
         ended = running => ended,
         () = stop.cancelled() => Exit::error(143, "stopped"),

@@ -57,13 +57,7 @@ impl Compiler {
             .with_context(|| format!("make {}", cache.display()))?;
         let ticker = Ticker::start(&engine);
         let (cache, programs) = (cache.to_path_buf(), Mutex::default());
-        Ok(Self {
-            engine,
-            linker,
-            cache,
-            programs,
-            _ticker: ticker,
-        })
+        Ok(Self { engine, linker, cache, programs, _ticker: ticker })
     }
 
     /// The program in `blob`. Slow the first time: call it off the async threads.
@@ -77,16 +71,12 @@ impl Compiler {
         }
         let component = self.component(digest, blob)?;
         let program = self.link(&component)?;
-        self.programs
-            .lock()
-            .insert(digest.to_string(), program.clone());
+        self.programs.lock().insert(digest.to_string(), program.clone());
         Ok(program)
     }
 
     fn component(&self, digest: &str, blob: &Path) -> anyhow::Result<Component> {
-        let cached = self
-            .cache
-            .join(format!("{digest}-{:016x}.cwasm", self.engine_hash()));
+        let cached = self.cache.join(format!("{digest}-{:016x}.cwasm", self.engine_hash()));
         if cached.exists() {
             match load_compiled(&self.engine, &cached) {
                 Ok(component) => return Ok(component),
@@ -103,18 +93,13 @@ impl Compiler {
 
     fn engine_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.engine
-            .precompile_compatibility_hash()
-            .hash(&mut hasher);
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     }
 
     fn link(&self, component: &Component) -> anyhow::Result<Program> {
         let ty = component.component_type();
-        let exports: Vec<_> = ty
-            .exports(&self.engine)
-            .map(|(name, _)| name.to_string())
-            .collect();
+        let exports: Vec<_> = ty.exports(&self.engine).map(|(name, _)| name.to_string()).collect();
         let has = |interface: &str| exports.iter().any(|name| name.starts_with(interface));
         let pre = self.linker.instantiate_pre(component).map_err(plain)?;
         if has("wasi:http/incoming-handler@0.2") {
@@ -136,10 +121,7 @@ pub fn plain(error: wasmtime::Error) -> anyhow::Error {
 }
 
 /// Maps a compiled component into memory.
-#[expect(
-    unsafe_code,
-    reason = "wasmtime cannot prove that a file is its own machine code"
-)]
+#[expect(unsafe_code, reason = "wasmtime cannot prove that a file is its own machine code")]
 fn load_compiled(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the folder is ours alone (mode 0700) and files in it are written whole by
     // `Compiler::component` from the engine's own output, then never changed; wasmtime checks

@@ -53,26 +53,15 @@ impl GuestSpec {
                 .map_err(|error| format!("mount {}: {error}", host.display()))?;
             if data.is_dir() {
                 let guest = mount.container_path.clone();
-                mounts.push(Mount {
-                    host,
-                    guest,
-                    readonly: mount.readonly,
-                });
+                mounts.push(Mount { host, guest, readonly: mount.readonly });
             }
         }
-        let resources = config
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.resources.as_ref());
+        let resources = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
         let limit = resources.map_or(0, |resources| resources.memory_limit_in_bytes);
         let memory_bytes = u64::try_from(limit).ok().filter(|limit| *limit > 0);
         Ok(Self {
             args,
-            env: config
-                .envs
-                .iter()
-                .map(|kv| (kv.key.clone(), kv.value.clone()))
-                .collect(),
+            env: config.envs.iter().map(|kv| (kv.key.clone(), kv.value.clone())).collect(),
             mounts,
             log: start.log.clone(),
             usage: start.usage.clone(),
@@ -89,8 +78,7 @@ impl GuestSpec {
 
     /// Says something in the container's own log.
     pub fn complain(&self, text: &str) {
-        self.log
-            .write(Stream::Stderr, true, text.replace('\n', " ").as_bytes());
+        self.log.write(Stream::Stderr, true, text.replace('\n', " ").as_bytes());
     }
 
     /// A store for one instance.
@@ -98,11 +86,7 @@ impl GuestSpec {
     /// # Errors
     /// A mount cannot be opened.
     pub fn store(&self, engine: &Engine) -> wasmtime::Result<Store<Guest>> {
-        let limits = Limits {
-            most: self.memory_bytes,
-            held: 0,
-            usage: self.usage.clone(),
-        };
+        let limits = Limits { most: self.memory_bytes, held: 0, usage: self.usage.clone() };
         let guest = Guest {
             wasi: self.wasi()?,
             http: WasiHttpCtx::new(),
@@ -123,17 +107,11 @@ impl GuestSpec {
         wasi.stdout(LogStream::new(self.log.clone(), Stream::Stdout));
         wasi.stderr(LogStream::new(self.log.clone(), Stream::Stderr));
         for mount in &self.mounts {
-            let perms = if mount.readonly {
-                FsPerms::ReadOnly
-            } else {
-                FsPerms::ReadWrite
-            };
+            let perms = if mount.readonly { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
             wasi.preopened_dir(&mount.host, &mount.guest, perms)?;
         }
         let own = self.address;
-        wasi.allow_ip_name_lookup(true)
-            .allow_tcp(true)
-            .allow_udp(true);
+        wasi.allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
         wasi.socket_addr_check(move |address, usage| {
             let allowed = may_use(own, address, usage);
             Box::pin(async move { allowed })
@@ -164,20 +142,13 @@ pub struct Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.outgoing,
-        }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
     }
 }
 
@@ -216,9 +187,7 @@ impl ResourceLimiter for Limits {
 
 impl Drop for Limits {
     fn drop(&mut self) {
-        self.usage
-            .memory_bytes
-            .fetch_sub(self.held, Ordering::Relaxed);
+        self.usage.memory_bytes.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 
@@ -229,11 +198,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_counted_and_given_back() {
         let usage = Arc::new(Usage::default());
-        let mut limits = Limits {
-            most: 100,
-            held: 0,
-            usage: usage.clone(),
-        };
+        let mut limits = Limits { most: 100, held: 0, usage: usage.clone() };
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(60, 160, None).unwrap());
         assert!(limits.memory_growing(60, 100, None).unwrap());

@@ -63,15 +63,7 @@ pub async fn listen(
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|error| format!("listen on {address}: {error}"))?;
     let slots = Semaphore::new(MOST_CONCURRENT);
-    Ok(Serving {
-        listener,
-        handler: Arc::new(Handler {
-            pre,
-            spec,
-            timeout,
-            slots,
-        }),
-    })
+    Ok(Serving { listener, handler: Arc::new(Handler { pre, spec, timeout, slots }) })
 }
 
 /// The first port the container declares, else the environment's `PORT`, else the first the pod
@@ -85,20 +77,9 @@ fn port_of(container: &cri::ContainerConfig, sandbox: &cri::PodSandboxConfig) ->
     let declared = container.annotations.get(PORTS_ANNOTATION);
     let declared = declared.and_then(|json| serde_json::from_str::<Vec<Port>>(json).ok());
     let declared = declared.and_then(|ports| ports.first().map(|port| port.container_port));
-    let named = || {
-        container
-            .envs
-            .iter()
-            .find(|kv| kv.key == "PORT")?
-            .value
-            .parse()
-            .ok()
-    };
+    let named = || container.envs.iter().find(|kv| kv.key == "PORT")?.value.parse().ok();
     let mapped = || u16::try_from(sandbox.port_mappings.first()?.container_port).ok();
-    declared
-        .or_else(named)
-        .or_else(mapped)
-        .unwrap_or(DEFAULT_PORT)
+    declared.or_else(named).or_else(mapped).unwrap_or(DEFAULT_PORT)
 }
 
 impl Serving {
@@ -164,10 +145,7 @@ impl Handler {
             }
             Err(_) => {
                 self.spec.complain("the component did not answer in time");
-                failure(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the component did not answer in time",
-                )
+                failure(StatusCode::GATEWAY_TIMEOUT, "the component did not answer in time")
             }
         }
     }
@@ -203,16 +181,10 @@ async fn run_once(
     give: oneshot::Sender<Given>,
 ) -> wasmtime::Result<()> {
     let mut store = spec.store(pre.engine())?;
-    let request = store
-        .data_mut()
-        .http()
-        .new_incoming_request(Scheme::Http, request)?;
+    let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
     let out = store.data_mut().http().new_response_outparam(give)?;
     let proxy = pre.instantiate_async(&mut store).await?;
-    proxy
-        .wasi_http_incoming_handler()
-        .call_handle(&mut store, request, out)
-        .await
+    proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
 }
 
 async fn linger(
@@ -254,22 +226,14 @@ mod tests {
         let mut sandbox = cri::PodSandboxConfig::default();
         let mut container = cri::ContainerConfig::default();
         assert_eq!(port_of(&container, &sandbox), 8080);
-        let mapping = cri::PortMapping {
-            container_port: 7000,
-            ..Default::default()
-        };
+        let mapping = cri::PortMapping { container_port: 7000, ..Default::default() };
         sandbox.port_mappings.push(mapping);
         assert_eq!(port_of(&container, &sandbox), 7000);
-        let port = cri::KeyValue {
-            key: "PORT".to_string(),
-            value: "7001".to_string(),
-        };
+        let port = cri::KeyValue { key: "PORT".to_string(), value: "7001".to_string() };
         container.envs.push(port);
         assert_eq!(port_of(&container, &sandbox), 7001);
         let ports = r#"[{"name":"http","containerPort":7002,"protocol":"TCP"}]"#;
-        container
-            .annotations
-            .insert(PORTS_ANNOTATION.to_string(), ports.to_string());
+        container.annotations.insert(PORTS_ANNOTATION.to_string(), ports.to_string());
         assert_eq!(port_of(&container, &sandbox), 7002);
     }
 }

@@ -44,12 +44,7 @@ impl WasmConfig {
     /// The defaults: 256 MiB per instance, 60 s per request.
     #[must_use]
     pub fn new(socket: PathBuf, root_dir: PathBuf) -> Self {
-        Self {
-            socket,
-            root_dir,
-            default_memory_bytes: 256 << 20,
-            request_timeout_secs: 60,
-        }
+        Self { socket, root_dir, default_memory_bytes: 256 << 20, request_timeout_secs: 60 }
     }
 }
 
@@ -64,11 +59,7 @@ pub async fn serve_wasm(config: WasmConfig, stop: CancellationToken) -> Result<(
         .map_err(|error| ServeError::Engine(format!("{error:#}")))?;
     let socket = config.socket.clone();
     let images = ImageStore::new(&config.root_dir);
-    let wasm = Wasm {
-        images,
-        compiler: Arc::new(compiler),
-        config,
-    };
+    let wasm = Wasm { images, compiler: Arc::new(compiler), config };
     serve(&socket, wasm, book, stop).await
 }
 
@@ -124,18 +115,13 @@ impl Backend for Wasm {
     async fn start(&self, start: Start) -> Result<BoxFuture<'static, Exit>, BackendError> {
         let program = self.program(&start.container).await?;
         let name = start.name().to_string();
-        let failed = |why: String| BackendError::Start {
-            name: name.clone(),
-            why,
-        };
+        let failed = |why: String| BackendError::Start { name: name.clone(), why };
         let spec = GuestSpec::new(&start, self.config.default_memory_bytes).map_err(failed)?;
         match program {
             Program::Command(pre) => Ok(command::run(pre, spec, start.stop).boxed()),
             Program::Proxy(pre) => {
                 let timeout = std::time::Duration::from_secs(self.config.request_timeout_secs);
-                let serving = http::listen(pre, spec, &start, timeout)
-                    .await
-                    .map_err(failed)?;
+                let serving = http::listen(pre, spec, &start, timeout).await.map_err(failed)?;
                 Ok(serving.run(start.stop).boxed())
             }
         }

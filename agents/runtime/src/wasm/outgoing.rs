@@ -39,14 +39,8 @@ impl WasiHttpHooks for Outgoing {
 }
 
 async fn send(mut request: http::Request<WasiBody>, options: RequestOptions) -> Sent {
-    let authority = request
-        .uri()
-        .authority()
-        .ok_or(Error::HttpRequestUriInvalid)?;
-    let (host, port) = (
-        authority.host().to_string(),
-        authority.port_u16().unwrap_or(80),
-    );
+    let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
+    let (host, port) = (authority.host().to_string(), authority.port_u16().unwrap_or(80));
     let connecting = TcpStream::connect((host.trim_matches(['[', ']']), port));
     let stream = tokio::time::timeout(options.connect_timeout.unwrap_or(PATIENCE), connecting)
         .await
@@ -55,11 +49,7 @@ async fn send(mut request: http::Request<WasiBody>, options: RequestOptions) -> 
     let io = TokioIo::new(stream);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     let driver = tokio::spawn(connection);
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .to_string();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_string();
     *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
     let answering = sender.send_request(request);
     let response = tokio::time::timeout(options.first_byte_timeout.unwrap_or(PATIENCE), answering)

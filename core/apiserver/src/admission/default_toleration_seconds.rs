@@ -37,7 +37,12 @@ fn add(pod: &mut Value) {
     let tolerations = fields_mut(pod, &["spec"]).entry("tolerations").or_insert_with(|| json!([]));
     let Some(tolerations) = tolerations.as_array_mut() else { return };
     tolerations.extend(missing.into_iter().map(|key| {
-        json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
+        json!({
+            "key": key,
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": SECONDS,
+        })
     }));
 }
 
@@ -53,7 +58,8 @@ mod tests {
     #[test]
     fn only_what_is_not_tolerated_yet_is_added() {
         let mut pod = json!({"spec": {"tolerations": [
-            {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "tolerationSeconds": 5}]}});
+            {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute",
+                "tolerationSeconds": 5}]}});
         add(&mut pod);
         let all = pod["spec"]["tolerations"].as_array().unwrap();
         assert_eq!(all.len(), 2);

@@ -1,4 +1,5 @@
-//! LimitRanger: containers get the namespace's default requests and limits, and keep within its bounds.
+//! LimitRanger: containers get the namespace's default requests and limits, and keep within its
+//! bounds.
 
 use async_trait::async_trait;
 use hansa_api::ApiError;

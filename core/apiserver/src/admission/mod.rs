@@ -1,6 +1,7 @@
 //! Admission: what may be written, and what every object gets on its way in.
 //!
-//! One plugin per file, in upstream's order. Each asks for no more of the cluster than it must, from
+//! One plugin per file, in upstream's order. Each asks for no more of the cluster than it must,
+//! from
 //! the caches; most writes meet no I/O here.
 
 mod default_toleration_seconds;
@@ -76,3 +77,6 @@ fn creates(attrs: &Attributes<'_>, plural: &str) -> bool {
         && attrs.resource.group.is_empty()
         && attrs.resource.plural == plural
 }
+
+#[cfg(test)]
+mod tests;

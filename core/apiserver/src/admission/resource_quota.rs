@@ -1,6 +1,7 @@
 //! ResourceQuota: a namespace holds no more objects, and its pods ask for no more, than allowed.
 //!
-//! Usage is counted from the caches at the moment of the write, so that writes at the very same time
+//! Usage is counted from the caches at the moment of the write, so that writes at the very same
+//! time
 //! may together go a little over.
 
 use std::sync::Arc;

@@ -275,7 +275,7 @@ impl Claims {
     /// Checks that the ServiceAccount and the bound object live and are the ones of then.
     pub async fn confirm(&self, objects: &dyn Objects) -> Result<(), Error> {
         let account = objects.get("serviceaccounts", &self.namespace, &self.name).await;
-        if !account.is_some_and(|account| meta::uid(&account) == self.uid) {
+        if account.is_none_or(|account| meta::uid(&account) != self.uid) {
             return Err(Error::Gone("serviceaccount"));
         }
         let bound_to_pod = self.refs.iter().any(|bound| bound.kind == "pod");

@@ -57,9 +57,7 @@ impl Peer {
     /// Reads the user of a certificate whose chain has been verified.
     pub fn from_verified(der: &[u8]) -> Self {
         match parse(der) {
-            Ok((identity, not_after)) => {
-                Self::Verified { identity: Arc::new(identity), not_after }
-            }
+            Ok((identity, not_after)) => Self::Verified { identity: Arc::new(identity), not_after },
             Err(error) => Self::Invalid(error.to_string().into()),
         }
     }

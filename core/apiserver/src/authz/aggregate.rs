@@ -29,9 +29,10 @@ pub fn aggregated_rules<'a>(
 
 fn matches(selector: &Value, role: &Value) -> bool {
     let labels = selector["matchLabels"].as_object();
-    let equal = labels.into_iter().flatten().all(|(key, value)| {
-        meta::label(role, key).is_some_and(|label| *value == label)
-    });
+    let equal = labels
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| meta::label(role, key).is_some_and(|label| *value == label));
     let expressions = meta::list_at(selector, &["matchExpressions"]);
     equal && expressions.iter().all(|expression| expression_matches(expression, role))
 }
@@ -58,7 +59,8 @@ mod tests {
     fn takes_matching_roles_rules_once_and_not_its_own() {
         let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]});
         let part = |name: &str, label: &str| {
-            json!({"metadata": {"name": name, "labels": {"to-view": label}}, "rules": [rule]})
+            let metadata = json!({"name": name, "labels": {"to-view": label}});
+            json!({"metadata": metadata, "rules": [rule]})
         };
         let view = json!({
             "metadata": {"name": "view", "labels": {"to-view": "true"}},

@@ -55,7 +55,7 @@ impl Write<'_> {
     }
 }
 
-/// Refuses a write that would give away more than the writer holds, or a node's write beyond itself.
+/// Refuses a write that would give away more than the writer holds, or that a node may not make.
 pub fn check(authorizer: &Authorizer, write: &Write<'_>) -> Result<(), ApiError> {
     if write.user.in_group(MASTERS) {
         return Ok(());
@@ -140,7 +140,10 @@ fn check_node(node: &str, write: &Write<'_>) -> Result<(), ApiError> {
             let pod = write.old.or(write.new);
             let own = pod.is_none_or(|pod| meta::str_at(pod, &["spec", "nodeName"]) == node);
             refuse_unless(own, write, || {
-                format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself")
+                format!(
+                    "node {node:?} can only update pod status for pods with spec.nodeName set to \
+                     itself"
+                )
             })
         }
         ("coordination.k8s.io", "leases", _) => refuse_unless(write.name() == node, write, || {
@@ -169,7 +172,10 @@ fn check_own_pod(node: &str, write: &Write<'_>) -> Result<(), ApiError> {
     };
     let mirror = meta::annotation(pod, "kubernetes.io/config.mirror").is_some();
     refuse_unless(mirror, write, || {
-        format!("pod does not have \"kubernetes.io/config.mirror\" annotation, node {node:?} can only create mirror pods")
+        format!(
+            "pod does not have \"kubernetes.io/config.mirror\" annotation, node {node:?} can only \
+             create mirror pods"
+        )
     })?;
     refuse_unless(meta::str_at(pod, &["spec", "nodeName"]) == node, write, || {
         format!("node {node:?} can only create pods with spec.nodeName set to itself")
@@ -196,8 +202,10 @@ mod tests {
             let rule = |verbs: &[&str], resources: &[&str]| {
                 json!({"verbs": verbs, "apiGroups": ["", RBAC], "resources": resources})
             };
-            let role = |name: &str, rules: Value| json!({"metadata": {"name": name}, "rules": rules});
-            index.set_role(&role("small", json!([rule(&["get"], &["pods", "roles", "rolebindings"])])));
+            let role =
+                |name: &str, rules: Value| json!({"metadata": {"name": name}, "rules": rules});
+            let small = rule(&["get"], &["pods", "roles", "rolebindings"]);
+            index.set_role(&role("small", json!([small])));
             index.set_role(&role("big", json!([rule(&["*"], &["*"])])));
             index.set_binding(&json!({"metadata": {"name": "b"},
                 "roleRef": {"kind": "ClusterRole", "name": "small"},
@@ -235,7 +243,8 @@ mod tests {
     fn a_binding_may_give_what_its_writer_holds() {
         let ann = Identity::user("ann", &[]);
         let binding = |role: &str| {
-            json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": role}})
+            let role = json!({"kind": "ClusterRole", "name": role});
+            json!({"metadata": {"name": "b"}, "roleRef": role})
         };
         assert!(check(&authorizer(), &write(&ann, "rolebindings", &binding("small"))).is_ok());
         assert!(check(&authorizer(), &write(&ann, "rolebindings", &binding("big"))).is_err());

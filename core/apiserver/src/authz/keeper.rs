@@ -51,8 +51,11 @@ async fn follow(
     loop {
         match server.registry.watch_cached(RBAC, plural).await {
             Ok((view, mut subscription)) => {
-                let now: HashMap<String, Arc<Value>> =
-                    view.entries.iter().map(|entry| (entry.key.to_string(), entry.value())).collect();
+                let now: HashMap<String, Arc<Value>> = view
+                    .entries
+                    .iter()
+                    .map(|entry| (entry.key.to_string(), entry.value()))
+                    .collect();
                 server.authorizer.update(|index| replace(index, plural, &known, &now));
                 known = now;
                 let _ = changed.try_send(());

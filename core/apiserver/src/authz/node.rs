@@ -18,7 +18,8 @@ pub const NODES: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
 
 static NODE_RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let role = bootstrap::cluster_roles().into_iter().find(|role| meta::name(role) == "system:node");
+    let role =
+        bootstrap::cluster_roles().into_iter().find(|role| meta::name(role) == "system:node");
     role.as_ref().map(rules_of).unwrap_or_default()
 });
 
@@ -84,9 +85,10 @@ async fn own_pods(node: &str, attrs: &Attributes<'_>, objects: &dyn Objects) -> 
 }
 
 fn selects_node(selector: &str, node: &str) -> bool {
-    selector.split(',').filter_map(|term| term.split_once('=')).any(|(field, value)| {
-        field == "spec.nodeName" && value.trim_start_matches('=') == node
-    })
+    selector
+        .split(',')
+        .filter_map(|term| term.split_once('='))
+        .any(|(field, value)| field == "spec.nodeName" && value.trim_start_matches('=') == node)
 }
 
 fn runs_on(pod: &Value, node: &str) -> bool {
@@ -106,7 +108,9 @@ pub fn refers_to(pod: &Value, resource: &str, name: &str) -> bool {
     let spec = &pod["spec"];
     match resource {
         "serviceaccounts" => meta::str_at(spec, &["serviceAccountName"]) == name,
-        "secrets" => mentions(spec, &["secretKeyRef", "secretRef", "secret"], name) || pulls(spec, name),
+        "secrets" => {
+            mentions(spec, &["secretKeyRef", "secretRef", "secret"], name) || pulls(spec, name)
+        }
         "configmaps" => mentions(spec, &["configMapKeyRef", "configMapRef", "configMap"], name),
         _ => false,
     }
@@ -191,8 +195,12 @@ mod tests {
     #[tokio::test]
     async fn a_node_watches_its_own_pods_only() {
         let objects = objects();
-        assert!(may(&objects, "GET", "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1").await);
-        assert!(!may(&objects, "GET", "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn2").await);
+        assert!(
+            may(&objects, "GET", "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1").await
+        );
+        assert!(
+            !may(&objects, "GET", "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn2").await
+        );
         assert!(!may(&objects, "GET", "/api/v1/pods?watch=1").await);
     }
 }

@@ -85,9 +85,9 @@ impl Rule {
         self.resources.iter().any(|own| {
             own == "*"
                 || own == asked
-                || own.strip_prefix("*/").is_some_and(|sub| {
-                    asked.split_once('/').is_some_and(|(_, asked)| asked == sub)
-                })
+                || own
+                    .strip_prefix("*/")
+                    .is_some_and(|sub| asked.split_once('/').is_some_and(|(_, asked)| asked == sub))
         })
     }
 
@@ -228,7 +228,10 @@ mod tests {
         assert_eq!(uncovered(&owned, &[rule(&["get", "list"], &["pods"])]), []);
         let missing = uncovered(&owned, &[rule(&["get", "list"], &["secrets"])]);
         assert_eq!(missing, [rule(&["list"], &["secrets"])]);
-        assert_eq!(missing[0].compact(), r#"{APIGroups:[""], Resources:["secrets"], Verbs:["list"]}"#);
+        assert_eq!(
+            missing[0].compact(),
+            r#"{APIGroups:[""], Resources:["secrets"], Verbs:["list"]}"#
+        );
         assert_eq!(uncovered(&[rule(&["*"], &["*"])], &owned), []);
         assert_eq!(uncovered(&owned, &[rule(&["*"], &["pods"])]).len(), 1);
     }

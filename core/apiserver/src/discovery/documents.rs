@@ -33,9 +33,8 @@ pub(super) fn group(snapshot: &Snapshot, name: &str) -> Option<Value> {
 }
 
 fn group_fields(name: &str, group: &Group) -> Value {
-    let version = |version: &String| {
-        json!({"groupVersion": api_version(name, version), "version": version})
-    };
+    let version =
+        |version: &String| json!({"groupVersion": api_version(name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
 }

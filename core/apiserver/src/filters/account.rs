@@ -46,7 +46,11 @@ impl Account {
     }
 
     /// Counts, logs and stamps the response; long-running bodies go on being counted.
-    pub(super) fn close(self, server: &Arc<ApiServer>, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn close(
+        self,
+        server: &Arc<ApiServer>,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         let took = self.started.elapsed();
         let code = response.status().as_u16();
         server.metrics.observe(&self.info, code, took);

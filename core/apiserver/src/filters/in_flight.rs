@@ -72,11 +72,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_one_too_many_is_told_to_come_back() {
         let (limits, metrics) = (InFlightLimits::new(1, 1), Metrics::default());
-        let read = RequestInfo {
-            verb: "get".into(),
-            is_resource_request: true,
-            ..RequestInfo::default()
-        };
+        let read =
+            RequestInfo { verb: "get".into(), is_resource_request: true, ..RequestInfo::default() };
         let ann = Identity::user("ann", &[]);
         let first = limits.enter(&read, &ann, &metrics).await.unwrap();
         let second = limits.enter(&read, &ann, &metrics).await;

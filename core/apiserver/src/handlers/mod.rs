@@ -132,10 +132,16 @@ impl Call {
             "" => &self.served.resource.verbs,
             _ => &self.sub()?.verbs,
         };
-        if verbs.iter().any(|verb| *verb == self.verb.as_str()) {
-            Ok(())
-        } else {
-            Err(not_allowed())
+        let known = verbs.iter().any(|verb| *verb == self.verb.as_str());
+        if known && self.is_placed() { Ok(()) } else { Err(not_allowed()) }
+    }
+
+    /// Objects are made in a collection and changed where they are.
+    fn is_placed(&self) -> bool {
+        match (self.subresource.as_str(), self.verb.as_str()) {
+            ("", "create") => self.name.is_empty(),
+            ("", "update" | "patch") => !self.name.is_empty(),
+            _ => true,
         }
     }
 

@@ -12,16 +12,18 @@ use crate::generic::decode::Format;
 pub use accept::{Accepted, negotiate};
 
 /// The media types of bodies that describe objects.
-pub const BODIES: [&str; 2] = ["application/json", "application/yaml"];
+pub const BODIES: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// The format of a request's body; JSON if the client does not say.
 ///
 /// # Errors
-/// 415 for anything but JSON and YAML.
+/// 415 for anything but JSON, YAML and Kubernetes' protobuf.
 pub fn body_format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
         _ => Err(ApiError::unsupported_media_type(&BODIES)),
     }
 }
@@ -37,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_json_or_yaml() {
+    fn bodies_are_json_yaml_or_protobuf() {
         let format = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, text.parse().unwrap());
@@ -45,7 +47,9 @@ mod tests {
         };
         assert_eq!(format("application/json; charset=utf-8").unwrap(), Format::Json);
         assert_eq!(format("application/YAML").unwrap(), Format::Yaml);
-        for odd in ["application/vnd.kubernetes.protobuf", "text/html"] {
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        assert_eq!(format(protobuf).unwrap(), Format::Protobuf);
+        for odd in ["application/cbor", "text/html"] {
             assert_eq!(format(odd).unwrap_err().code, 415, "{odd}");
         }
         assert_eq!(body_format(&HeaderMap::new()).unwrap(), Format::Json);

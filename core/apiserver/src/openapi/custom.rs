@@ -1,4 +1,4 @@
-//! Component schemas of custom resources: what their definitions say, plus the fields of every object.
+//! Component schemas of custom resources: what their definitions say, plus what every object has.
 
 use serde_json::{Map, Value, json};
 

@@ -49,8 +49,10 @@ pub(super) fn components<'a>(
 ) -> Map<String, Value> {
     let bundle = schema::builtin();
     let builtin = served.clone().filter(|served| !served.is_custom());
-    let mut roots: Vec<TypeId> =
-        builtin.flat_map(|served| kinds(&served.resource)).filter_map(|k| bundle.type_of(&k)).collect();
+    let mut roots: Vec<TypeId> = builtin
+        .flat_map(|served| kinds(&served.resource))
+        .filter_map(|k| bundle.type_of(&k))
+        .collect();
     roots.extend(ALWAYS.iter().filter_map(|name| bundle.type_named(name)));
     let scale = GroupVersionKind::new("autoscaling", "v1", "Scale");
     roots.extend(bundle.type_of(&scale));

@@ -207,12 +207,18 @@ mod tests {
             "paths": {}, "definitions": {"A": {"type": "string"}}});
         let bytes = encode(&document);
         let expected = [
-            &[0x0a, 3][..], b"2.0",
-            &[0x12, 6, 0x0a, 1], b"K", &[0x12, 1], b"1",
+            &[0x0a, 3][..],
+            b"2.0",
+            &[0x12, 6, 0x0a, 1],
+            b"K",
+            &[0x12, 1],
+            b"1",
             &[0x42, 0],
             // definitions { additional_properties { name: A, value { type { value: string } } } }
-            &[0x4a, 18, 0x0a, 16, 0x0a, 1], b"A",
-            &[0x12, 11, 0xb2, 0x01, 8, 0x0a, 6], b"string",
+            &[0x4a, 18, 0x0a, 16, 0x0a, 1],
+            b"A",
+            &[0x12, 11, 0xb2, 0x01, 8, 0x0a, 6],
+            b"string",
         ]
         .concat();
         assert_eq!(bytes, expected);

@@ -1,4 +1,4 @@
-//! The schema of everything served: OpenAPI v3 per group and version, and the one OpenAPI v2 document.
+//! The schema of everything served: OpenAPI v3 per group and version, and one OpenAPI v2 document.
 //!
 //! Types come from the schema bundle, paths from the catalog, custom resources from their own
 //! schemas. A document is made when it is first asked for and kept until the catalog changes.
@@ -26,8 +26,10 @@ use crate::request_info::query_value;
 use crate::responses::{self, Document, JSON};
 use crate::server::ApiServer;
 
+/// Clients ask for `…v2@v1.0+protobuf`; '@' is no media type character and Go's parser refuses it,
+/// so the answer is named as kube-openapi names it.
 const PROTO_V2: HeaderValue =
-    HeaderValue::from_static("application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+    HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
 
 /// The documents made so far.
 #[derive(Default)]
@@ -71,9 +73,7 @@ pub fn handle(server: &Arc<ApiServer>, rest: &[&str], request: &Request<Body>) -
         ["v2"] => v2(server, &snapshot, request),
         ["v3"] => responses::json(StatusCode::OK, &index(&snapshot)),
         ["v3", "api", version] => group_version(server, &snapshot, "", version, request),
-        ["v3", "apis", group, version] => {
-            group_version(server, &snapshot, group, version, request)
-        }
+        ["v3", "apis", group, version] => group_version(server, &snapshot, group, version, request),
         _ => responses::page_not_found(),
     }
 }

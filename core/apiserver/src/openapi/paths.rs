@@ -1,5 +1,7 @@
 //! The operations of every resource, synthesised from its verbs.
 
+use hansa_api::GroupVersionKind;
+use hansa_api::schema;
 use serde_json::{Map, Value, json};
 
 use super::schemas::gvk;
@@ -33,14 +35,15 @@ const DELETE: &[(&str, &str, &str)] = &[
     DRY_RUN,
     ("gracePeriodSeconds", "integer", "How long the object has before it goes."),
     ("orphanDependents", "boolean", "Deprecated: use propagationPolicy."),
-    ("propagationPolicy", "string", "Orphan, Background or Foreground: what becomes of dependents."),
+    (
+        "propagationPolicy",
+        "string",
+        "Orphan, Background or Foreground: what becomes of dependents.",
+    ),
 ];
-const PATCH_MEDIA: &[&str] = &[
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-];
+const PATCH_MEDIA: &[&str] = &["application/json-patch+json", "application/merge-patch+json"];
+/// Only for kinds of the schema bundle; by this kubectl knows how to patch an object.
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
 /// One operation about to be written.
 struct Operation<'a> {
@@ -196,13 +199,15 @@ impl Operation<'_> {
     fn body(&self) -> Option<Value> {
         let schema = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
         match self.verb {
-            "create" | "update" => {
-                Some(json!({"content": {"*/*": {"schema": schema(self.component)}}, "required": true}))
-            }
+            "create" | "update" => Some(
+                json!({"content": {"*/*": {"schema": schema(self.component)}}, "required": true}),
+            ),
             "patch" => {
                 let patch = json!({"schema": {"type": "object"}});
+                let media =
+                    PATCH_MEDIA.iter().chain(self.knows_merge_keys().then_some(&STRATEGIC_PATCH));
                 let content: Map<String, Value> =
-                    PATCH_MEDIA.iter().map(|media| (media.to_string(), patch.clone())).collect();
+                    media.map(|media| (media.to_string(), patch.clone())).collect();
                 Some(json!({"content": content, "required": true}))
             }
             "delete" | "deletecollection" => {
@@ -213,6 +218,11 @@ impl Operation<'_> {
         }
     }
 
+    fn knows_merge_keys(&self) -> bool {
+        let (group, version, kind) = self.gvk();
+        schema::builtin().type_of(&GroupVersionKind::new(group, version, kind)).is_some()
+    }
+
     fn responses(&self) -> Value {
         let answer = match self.verb {
             "delete" | "deletecollection" => "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
@@ -221,7 +231,10 @@ impl Operation<'_> {
         let schema = json!({"$ref": format!("#/components/schemas/{answer}")});
         let answer = json!({
             "description": "OK",
-            "content": {"application/json": {"schema": schema}, "application/yaml": {"schema": schema}},
+            "content": {
+                "application/json": {"schema": schema},
+                "application/yaml": {"schema": schema},
+            },
         });
         let code = if self.verb == "create" { "201" } else { "200" };
         json!({code: answer, "401": {"description": "Unauthorized"}})

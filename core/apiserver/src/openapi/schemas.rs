@@ -72,7 +72,8 @@ impl Schemas<'_> {
                     "format": "int-or-string"}),
             ),
         };
-        let all = [(QUANTITY, quantity), (INT_OR_STRING, port), (TIME, time()), (MICRO_TIME, time())];
+        let all =
+            [(QUANTITY, quantity), (INT_OR_STRING, port), (TIME, time()), (MICRO_TIME, time())];
         all.into_iter().map(|(name, schema)| (name.to_string(), schema)).collect()
     }
 

@@ -10,10 +10,8 @@ fn snapshot() -> Arc<Snapshot> {
     let pods = Resource::new("", "v1", "Pod", "pods").namespaced().status();
     let deployments =
         Resource::new("apps", "v1", "Deployment", "deployments").namespaced().status().scale();
-    let catalog = Catalog::new(vec![
-        Served::builtin(pods, Plain),
-        Served::builtin(deployments, Plain),
-    ]);
+    let catalog =
+        Catalog::new(vec![Served::builtin(pods, Plain), Served::builtin(deployments, Plain)]);
     let schema = json!({"type": "object", "properties": {"spec": {
         "type": "object", "properties": {"size": {"type": "integer", "nullable": true}}}}});
     let mut custom = Served::builtin(Resource::new("ex.org", "v1", "Toy", "toys"), Plain);
@@ -43,6 +41,18 @@ fn a_document_has_the_kinds_and_the_parameters_that_kubectl_looks_for() {
     assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
     assert_eq!(containers["x-kubernetes-list-type"], "map");
     assert!(containers["description"].is_string());
+}
+
+#[test]
+fn only_kinds_with_merge_keys_offer_a_strategic_patch() {
+    let offers = |group: &str, path: &str| {
+        let document = document::v3(&snapshot(), group, "v1");
+        let content = &document["paths"][path]["patch"]["requestBody"]["content"];
+        assert!(content["application/merge-patch+json"].is_object());
+        content["application/strategic-merge-patch+json"].is_object()
+    };
+    assert!(offers("apps", "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"));
+    assert!(!offers("ex.org", "/apis/ex.org/v1/toys/{name}"), "kubectl apply would send one");
 }
 
 /// Every `$ref` of a document leads somewhere.

@@ -12,7 +12,11 @@ use super::{Error, special};
 const MAX_DEPTH: usize = 64;
 
 /// Decodes a message of a bundle type.
-pub(super) fn object(def: &TypeDef, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Error> {
+pub(super) fn object(
+    def: &TypeDef,
+    bytes: &[u8],
+    depth: usize,
+) -> Result<Map<String, Value>, Error> {
     let mut out = Map::new();
     if let Some(message) = table::of(&def.name) {
         fill(def, message, bytes, depth, &mut out)?;

@@ -1,7 +1,7 @@
 //! Objects in Kubernetes' protobuf encoding, read into the same trees as JSON.
 //!
-//! Go clients send built-in kinds this way unless told otherwise. The envelope is four magic bytes and
-//! a `runtime.Unknown`; fields are found by the numbers of `data/protobuf.json`, their types by the
+//! Go clients send built-in kinds this way unless told otherwise. The envelope is four magic bytes
+//! and a `runtime.Unknown`; fields are found by the numbers of `data/protobuf.json`, their types by the
 //! schema bundle. Answers are JSON, which the same clients accept.
 
 mod decode;
@@ -25,7 +25,9 @@ const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The envelope is missing.
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     Magic,
     /// The bytes end early or are no protobuf.
     #[error("proto: the message is cut off or malformed")]
@@ -55,10 +57,8 @@ impl From<Error> for ApiError {
 /// If the bytes are no such object.
 pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
     let envelope = Envelope::read(bytes.strip_prefix(MAGIC).ok_or(Error::Magic)?)?;
-    let unknown = || Error::Unknown {
-        kind: envelope.kind.clone(),
-        version: envelope.api_version.clone(),
-    };
+    let unknown =
+        || Error::Unknown { kind: envelope.kind.clone(), version: envelope.api_version.clone() };
     let gvk = GroupVersionKind::parse(&envelope.api_version, &envelope.kind);
     let gvk = gvk.map_err(|_| unknown())?;
     let bundle = schema::builtin();

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::wire::{Field, Reader, text};
 use super::{Error, decode};
 
-const SCHEMA: &str =
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// `resource.Quantity`: its text in field 1.
 pub(super) fn quantity(bytes: &[u8]) -> Result<Value, Error> {

@@ -72,11 +72,8 @@ fn inlined_messages_quantities_and_ports_read_as_their_json() {
     let port = build().varint(1, 1).varint(2, 0).bytes(3, "http");
     let probe_handler = build().bytes(2, build().bytes(1, "/").bytes(2, port));
     let probe = build().bytes(1, probe_handler).varint(3, u64::MAX);
-    let container = build()
-        .bytes(1, "c")
-        .bytes(2, "")
-        .bytes(8, build().bytes(1, limit))
-        .bytes(10, probe);
+    let container =
+        build().bytes(1, "c").bytes(2, "").bytes(8, build().bytes(1, limit)).bytes(10, probe);
     let spec = build().bytes(1, volume).bytes(2, container).varint(4, 0).varint(11, 0);
     let pod = decode(&envelope("v1", "Pod", &build().bytes(2, spec))).unwrap();
     assert_eq!(
@@ -104,7 +101,8 @@ fn times_lists_in_maps_and_options_of_every_group() {
     let values = build().bytes(1, "a").bytes(1, "b");
     let extra = build().bytes(1, "scopes").bytes(2, values);
     let spec = build().bytes(3, "ann").bytes(5, extra);
-    let review = envelope("authorization.k8s.io/v1", "SubjectAccessReview", &build().bytes(2, spec));
+    let review =
+        envelope("authorization.k8s.io/v1", "SubjectAccessReview", &build().bytes(2, spec));
     let review = decode(&review).unwrap();
     assert_eq!(review["spec"], json!({"user": "ann", "extra": {"scopes": ["a", "b"]}}));
     let created = build().varint(1, 1_700_000_000);

@@ -160,7 +160,8 @@ mod tests {
         assert_eq!(spec["progressDeadlineSeconds"], 600);
         assert_eq!(
             spec["strategy"],
-            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
+            json!({"type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
         );
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Always");
         assert!(spec["template"]["spec"].get("enableServiceLinks").is_none());
@@ -185,19 +186,23 @@ mod tests {
             ),
             (
                 change("/spec/template/metadata/labels", json!({"app": "db"})),
-                r#"spec.template.metadata.labels: Invalid value: {"app":"db"}: `selector` does not match template `labels`"#,
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"db\"}: `selector` does \
+                 not match template `labels`",
             ),
             (
                 change("/spec/template/spec/restartPolicy", json!("Never")),
-                r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#,
+                "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported \
+                 values: \"Always\"",
             ),
             (
                 change("/spec/strategy/rollingUpdate", json!({"maxSurge": 0, "maxUnavailable": 0})),
-                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
+                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when \
+                 `maxSurge` is 0",
             ),
             (
                 change("/spec/minReadySeconds", json!(700)),
-                "spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds",
+                "spec.progressDeadlineSeconds: Invalid value: 600: must be greater than \
+                 minReadySeconds",
             ),
         ];
         for (found, expected) in cases {
@@ -214,9 +219,8 @@ mod tests {
         let errors = texts(&Deployments.validate_update(&other, &web()));
         assert_eq!(
             errors,
-            [
-                r#"spec.selector: Invalid value: {"matchLabels":{"app":"web","b":"c"}}: field is immutable"#
-            ]
+            ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"web\",\"b\":\"c\"}}: \
+                 field is immutable"]
         );
     }
 }

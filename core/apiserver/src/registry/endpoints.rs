@@ -157,15 +157,15 @@ mod tests {
 
     #[test]
     fn only_a_loopback_cluster_has_loopback_endpoints() {
-        let obj = json!({"metadata": {"name": "e"}, "subsets": [{"addresses": [{"ip": "127.64.0.9"}],
+        let obj = json!({"metadata": {"name": "e"}, "subsets": [{
+            "addresses": [{"ip": "127.64.0.9"}],
             "ports": [{"port": 80, "protocol": "TCP"}]}]});
         assert!(EndpointsStrategy { loopback: true }.validate_create(&obj).is_empty());
         let found = texts(&EndpointsStrategy { loopback: false }.validate_create(&obj));
         assert_eq!(
             found,
-            [
-                r#"subsets[0].addresses[0].ip: Invalid value: "127.64.0.9": may not be in the loopback range (127.0.0.0/8, ::1/128)"#
-            ]
+            ["subsets[0].addresses[0].ip: Invalid value: \"127.64.0.9\": may not be in the \
+                 loopback range (127.0.0.0/8, ::1/128)"]
         );
         let row = EndpointsStrategy { loopback: true }.row(&obj, Timestamp::now());
         assert_eq!(row[1], "127.64.0.9:80");

@@ -53,7 +53,6 @@ pub struct Settings {
 pub const NODE_PORTS: (u16, u16) = (30000, 32767);
 
 /// Every built-in resource, in the order of discovery within its group.
-#[rustfmt::skip]
 pub fn table(settings: &Settings) -> Vec<Served> {
     let Settings { service_range: addresses, node_ports } = *settings;
     let loopback = addresses.is_loopback();
@@ -67,7 +66,10 @@ pub fn table(settings: &Settings) -> Vec<Served> {
         Served::builtin(volume::claims(), volume::Claims),
         Served::builtin(volume::volumes(), volume::Volumes),
         Served::builtin(pod::resource(), pod::Pods),
-        Served::builtin(replicationcontroller::resource(), replicationcontroller::ReplicationControllers),
+        Served::builtin(
+            replicationcontroller::resource(),
+            replicationcontroller::ReplicationControllers,
+        ),
         Served::builtin(resourcequota::resource(), resourcequota::ResourceQuotas),
         Served::builtin(secret::resource(), secret::Secrets),
         Served::builtin(serviceaccount::resource(), serviceaccount::ServiceAccounts),

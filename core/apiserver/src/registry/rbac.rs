@@ -219,8 +219,10 @@ mod tests {
             texts(&roles.validate_create(&bad)),
             [
                 "rules[0].verbs: Required value: verbs must contain at least one value",
-                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
-                r#"rules[1].nonResourceURLs: Invalid value: ["/metrics"]: namespaced rules cannot apply to non-resource URLs"#,
+                "rules[0].apiGroups: Required value: resource rules must supply at least one api \
+                 group",
+                "rules[1].nonResourceURLs: Invalid value: [\"/metrics\"]: namespaced rules cannot \
+                 apply to non-resource URLs",
             ]
         );
     }

@@ -33,12 +33,12 @@ struct Question<'a> {
 /// Whether the request is one that this module answers.
 pub fn is_review(info: &RequestInfo) -> bool {
     let (group, resource) = (info.api_group.as_str(), info.resource.as_str());
-    match (group, resource, info.subresource.as_str()) {
-        ("", "serviceaccounts", "token") => true,
-        (AUTHENTICATION, "tokenreviews" | "selfsubjectreviews", "") => true,
-        (AUTHORIZATION, _, "") => true,
-        _ => false,
-    }
+    matches!(
+        (group, resource, info.subresource.as_str()),
+        ("", "serviceaccounts", "token")
+            | (AUTHENTICATION, "tokenreviews" | "selfsubjectreviews", "")
+            | (AUTHORIZATION, _, "")
+    )
 }
 
 /// Answers a review or a token request.
@@ -67,7 +67,9 @@ async fn answer(
     match info.resource.as_str() {
         "serviceaccounts" => token_request::answer(&question).await,
         "tokenreviews" => token_review::answer(&question).await,
-        "selfsubjectreviews" => Ok(question.answered(json!({"userInfo": user_info(&question.user)}))),
+        "selfsubjectreviews" => {
+            Ok(question.answered(json!({"userInfo": user_info(&question.user)})))
+        }
         "selfsubjectaccessreviews" => access::own(&question).await,
         "subjectaccessreviews" => access::of_subject(&question, "").await,
         "localsubjectaccessreviews" => access::of_subject(&question, &info.namespace).await,
@@ -77,18 +79,10 @@ async fn answer(
 }
 
 async fn read(request: Request<Body>) -> Result<Value, ApiError> {
+    let format = crate::negotiate::body_format(request.headers())?;
     let bytes = body::collect(request.into_body(), crate::filters::MAX_BODY_BYTES).await;
     let bytes = bytes.map_err(|error| ApiError::bad_request(format!("failed to {error}")))?;
-    let object: Value = match serde_json::from_slice(&bytes) {
-        Ok(object) => object,
-        Err(wrong) => std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| serde_saphyr::from_str(text).ok())
-            .filter(Value::is_object)
-            .ok_or_else(|| {
-                ApiError::bad_request(format!("the object provided is unrecognized: {wrong}"))
-            })?,
-    };
+    let object = crate::generic::decode::parse(&bytes, format, "object")?.obj;
     if object.is_object() {
         Ok(object)
     } else {

@@ -28,8 +28,7 @@ pub(super) async fn answer(question: &Question<'_>) -> Result<Value, ApiError> {
     let lifetime_secs = lifetime(question.spec())?;
     let audiences = audiences(question);
     let now = now_secs();
-    let grant =
-        Grant { account: &account, refs: &refs, audiences: &audiences, lifetime_secs, now };
+    let grant = Grant { account: &account, refs: &refs, audiences: &audiences, lifetime_secs, now };
     let token = question.server.tokens.tokens.issue(&grant).map_err(ApiError::internal)?;
     Ok(answered(question, &audiences, &grant, token))
 }
@@ -43,8 +42,7 @@ fn answered(
     let expires = i64::try_from(grant.now + grant.lifetime_secs).unwrap_or(i64::MAX);
     let expires = jiff::Timestamp::from_second(expires).unwrap_or(jiff::Timestamp::MAX);
     let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let mut object =
-        question.answered(json!({"token": token, "expirationTimestamp": expires}));
+    let mut object = question.answered(json!({"token": token, "expirationTimestamp": expires}));
     object["metadata"]["name"] = question.info.name.as_str().into();
     object["metadata"]["namespace"] = question.info.namespace.as_str().into();
     object["spec"]["audiences"] = json!(audiences);
@@ -153,9 +151,10 @@ fn check_pod(
     }
     let on = meta::str_at(pod, &["spec", "nodeName"]);
     match asking_node {
-        Some(node) if node != on => {
-            Err(refused(question, "node requested token bound to a pod scheduled on a different node"))
-        }
+        Some(node) if node != on => Err(refused(
+            question,
+            "node requested token bound to a pod scheduled on a different node",
+        )),
         _ => Ok(()),
     }
 }
@@ -165,11 +164,7 @@ fn refused(question: &Question<'_>, why: &str) -> ApiError {
 }
 
 fn bound(kind: &'static str, object: &Value) -> BoundObject {
-    BoundObject {
-        kind,
-        name: meta::name(object).to_string(),
-        uid: meta::uid(object).to_string(),
-    }
+    BoundObject { kind, name: meta::name(object).to_string(), uid: meta::uid(object).to_string() }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ async fn wait_for_index(server: &Arc<ApiServer>) {
     }
 }
 
-/// Creates an object, or changes the live one as `change` says. A kind that is not served is skipped.
+/// Creates an object, or changes the live one as `change` says; kinds not served are skipped.
 pub(super) async fn ensure(
     server: &Arc<ApiServer>,
     group: &str,

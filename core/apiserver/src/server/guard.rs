@@ -18,7 +18,7 @@ struct Guard {
 
 /// Installs the whole admission chain.
 pub(super) fn install(server: &Arc<ApiServer>) -> Result<(), Error> {
-    let next = super::parts::admission(server);
+    let next = crate::admission::chain();
     let guard = Guard { authorizer: server.authorizer.clone(), next };
     server.registry.set_admission(Arc::new(guard));
     Ok(())

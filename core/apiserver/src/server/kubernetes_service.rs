@@ -40,9 +40,9 @@ fn replaced(live: &Value, wanted: &Value, fields: &[&str]) -> Option<Value> {
 fn contains(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
         (_, Value::Null) => true,
-        (Value::Object(whole), Value::Object(part)) => part
-            .iter()
-            .all(|(name, value)| whole.get(name).is_some_and(|own| contains(own, value))),
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(name, value)| whole.get(name).is_some_and(|own| contains(own, value)))
+        }
         (Value::Array(whole), Value::Array(part)) => {
             let same = whole.iter().zip(part).all(|(own, value)| contains(own, value));
             whole.len() == part.len() && same

@@ -84,7 +84,8 @@ impl ApiServer {
         storage: Arc<dyn Storage>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, Error> {
-        let key = SigningKey::from_pem(&config.service_account_key_pem).map_err(Error::SigningKey)?;
+        let key =
+            SigningKey::from_pem(&config.service_account_key_pem).map_err(Error::SigningKey)?;
         let kubelets = config.kubelet.as_ref().map(KubeletTransport::new).transpose();
         let catalog = Arc::new(Catalog::new(parts::builtin(&config)?));
         let registry = Registry::new(storage, catalog, stop.clone()).await?;
@@ -98,7 +99,8 @@ impl ApiServer {
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             kubelets: kubelets.map_err(Error::Kubelet)?,
-            stop,
+            // Ended by the caller, or by the listener when it drains; the latter ends nobody else.
+            stop: stop.child_token(),
             config,
         });
         server.start().await?;
@@ -135,3 +137,6 @@ impl ApiServer {
         RegistryObjects(&self.registry)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,6 @@
 //! The kinds that are served and the admission plugins, as other parts of the crate provide them.
 
-use std::sync::Arc;
-
-use super::{ApiServer, Config, Error};
-use crate::generic::admit::Admission;
+use super::{Config, Error};
 use crate::generic::catalog::Served;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::Plain;
@@ -39,9 +36,4 @@ fn questions() -> Vec<Resource> {
         of(authz, "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
         of(authz, "SubjectAccessReview", "subjectaccessreviews"),
     ]
-}
-
-/// The admission plugins behind the RBAC guard.
-pub(super) fn admission(_: &Arc<ApiServer>) -> Arc<dyn Admission> {
-    crate::admission::chain()
 }

@@ -26,11 +26,11 @@ pub fn is_stream(info: &RequestInfo) -> bool {
     if !info.api_group.is_empty() {
         return false;
     }
-    match (info.resource.as_str(), info.subresource.as_str()) {
-        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy") => true,
-        ("nodes" | "services", "proxy") => true,
-        _ => false,
-    }
+    matches!(
+        (info.resource.as_str(), info.subresource.as_str()),
+        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy")
+            | ("nodes" | "services", "proxy")
+    )
 }
 
 /// Answers a streaming request.

@@ -149,8 +149,7 @@ mod tests {
     use super::*;
 
     fn pod(containers: &[&str]) -> Value {
-        let containers: Vec<Value> =
-            containers.iter().map(|name| json!({"name": name})).collect();
+        let containers: Vec<Value> = containers.iter().map(|name| json!({"name": name})).collect();
         json!({
             "metadata": {"namespace": "a", "name": "web"},
             "spec": {"containers": containers, "initContainers": [{"name": "init"}]},

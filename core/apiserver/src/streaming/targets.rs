@@ -116,7 +116,10 @@ fn service_port_name(service: &Value, asked: Option<&str>) -> Result<String, Api
     };
     let port = port.ok_or_else(|| {
         let name = meta::name(service);
-        ApiError::unavailable(format!("no service port {:?} found for service {name:?}", asked.unwrap_or("")))
+        ApiError::unavailable(format!(
+            "no service port {:?} found for service {name:?}",
+            asked.unwrap_or("")
+        ))
     })?;
     Ok(meta::str_at(port, &["name"]).to_string())
 }

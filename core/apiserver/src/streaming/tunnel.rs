@@ -79,9 +79,10 @@ fn outgoing(
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    let mut outgoing = Request::builder().method(parts.method).uri(path).body(body).map_err(
-        |error| ApiError::bad_request(format!("the path cannot be proxied: {error}")),
-    )?;
+    let mut outgoing =
+        Request::builder().method(parts.method).uri(path).body(body).map_err(|error| {
+            ApiError::bad_request(format!("the path cannot be proxied: {error}"))
+        })?;
     *outgoing.headers_mut() = headers;
     Ok(outgoing)
 }
@@ -126,6 +127,8 @@ pub(super) async fn refusal(response: Response<Body>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn to() -> Authority {
@@ -167,5 +170,57 @@ mod tests {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         let error = refusal(response).await;
         assert_eq!((error.code, error.message.as_str()), (400, "container not found (\"x\")"));
+    }
+
+    /// A far end that accepts any upgrade and sends back what it gets.
+    async fn echoing_kubelet(mut stream: tokio::io::DuplexStream) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            seen.push(stream.read_u8().await.unwrap());
+        }
+        assert!(seen.starts_with(b"GET /exec/a/web/c?command=ls HTTP/1.1\r\n"));
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+                       upgrade: SPDY/3.1\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    }
+
+    /// One connection whose every request is forwarded to a fresh echoing kubelet.
+    async fn serve(stream: tokio::io::DuplexStream) {
+        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
+            let (near, far) = tokio::io::duplex(1 << 10);
+            tokio::spawn(echoing_kubelet(far));
+            let stop = CancellationToken::new();
+            let path = "/exec/a/web/c?command=ls";
+            forward(Box::new(near), &to(), path, request.map(boxed), stop).await
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let _ = connection.await;
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_carries_bytes_both_ways() {
+        let (client, server) = tokio::io::duplex(1 << 10);
+        tokio::spawn(serve(server));
+        let (mut sender, connection) =
+            http1::handshake::<_, Body>(TokioIo::new(client)).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        let request = Request::get("/api/v1/namespaces/a/pods/web/exec?command=ls")
+            .header("host", "x")
+            .header("connection", "Upgrade")
+            .header("upgrade", "SPDY/3.1")
+            .body(empty())
+            .unwrap();
+        let mut response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 101);
+        assert_eq!(response.headers()["upgrade"], "SPDY/3.1");
+        let mut tunnel = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+        tunnel.write_all(b"hello").await.unwrap();
+        let mut back = [0; 5];
+        tunnel.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"hello");
     }
 }

@@ -1,8 +1,8 @@
 //! The roles and bindings that every cluster starts with, and how a changed cluster gets them back.
 //!
 //! `policy.txt` holds them in a compact form; upstream's names and contents, plus Hansa's own
-//! components. Reconciling follows upstream: rules and subjects may be added to, not taken away, and
-//! an object annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
+//! components. Reconciling follows upstream: rules and subjects may be added to, not taken away,
+//! and an object annotated `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 
 use hansa_api::meta;
 use serde_json::{Value, json};
@@ -59,7 +59,8 @@ fn read_line(line: &str, objects: &mut Vec<Value>) {
 
 fn role(name: &str, rest: &[&str]) -> Value {
     let (namespace, labels) = split_namespace(rest);
-    let mut role = object(if namespace.is_empty() { "ClusterRole" } else { "Role" }, name, namespace);
+    let mut role =
+        object(if namespace.is_empty() { "ClusterRole" } else { "Role" }, name, namespace);
     for label in labels {
         let label = label.trim_start_matches('+');
         meta::set_label(&mut role, &aggregation_label(label), "true");
@@ -280,7 +281,10 @@ mod tests {
         assert!(may(&proxy, "GET", "/apis/discovery.k8s.io/v1/endpointslices?watch=1"));
         assert!(!may(&proxy, "GET", "/api/v1/secrets"));
         let node = Identity::user("system:node:n", &["system:nodes"]);
-        assert!(!may(&node, "PATCH", "/api/v1/nodes/n/status"), "nodes go through their authorizer");
+        assert!(
+            !may(&node, "PATCH", "/api/v1/nodes/n/status"),
+            "nodes go through their authorizer"
+        );
     }
 
     #[test]

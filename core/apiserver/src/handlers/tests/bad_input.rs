@@ -28,7 +28,8 @@ fn bodies() -> Vec<Case> {
         ),
         post(JSON, r#"{"metadata":{"name":"a","labels":{"-":"b"}}}"#, 422, "metadata.labels"),
         post(JSON, r#"{"metadata":{"name":"a","resourceVersion":"1"}}"#, 400, "should not be set"),
-        post("application/vnd.kubernetes.protobuf", "k8s\0", 415, "accepted media types"),
+        post("application/vnd.kubernetes.protobuf", "{}", 400, "expected prefix [107 56 115 0]"),
+        post("application/cbor", "{}", 415, "accepted media types"),
         post("text/html", "<p>", 415, "unknown format"),
     ]
 }
@@ -43,6 +44,8 @@ fn paths() -> Vec<Case> {
         at("GET", "/api/v1/configmaps/a", 404, missing),
         at("GET", "/api/v1/namespaces/n/configmaps/a/status", 404, missing),
         at("POST", "/api/v1/configmaps", 405, "does not allow this method"),
+        at("POST", "/api/v1/namespaces/n/configmaps/a", 405, "does not allow this method"),
+        at("PUT", "/api/v1/namespaces/n/configmaps", 405, "does not allow this method"),
         at("GET", "/api/v1/configmaps?labelSelector=a%20b%20c", 400, "unable to parse requirement"),
         at("GET", "/api/v1/configmaps?fieldSelector=abc", 400, "invalid selector"),
         at("GET", "/api/v1/configmaps?limit=x", 400, "invalid syntax"),

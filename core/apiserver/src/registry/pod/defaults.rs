@@ -188,7 +188,8 @@ mod tests {
                 "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 3},
                 "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}],
             "volumes": [{"name": "e"}, {"name": "c", "configMap": {"name": "x"}},
-                {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}});
+                {"name": "t", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "t"}}]}}]}});
         pod(&mut obj);
         let spec = &obj["spec"];
         assert_eq!(spec["restartPolicy"], "Always");

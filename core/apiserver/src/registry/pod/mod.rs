@@ -19,6 +19,7 @@ use crate::generic::resource::{Resource, Str};
 use crate::generic::strategy::{Column, Strategy};
 
 pub(super) fn resource() -> Resource {
+    const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
     let stream = &["create", "get"];
     Resource::new("", "v1", "Pod", "pods")
         .namespaced()
@@ -26,12 +27,11 @@ pub(super) fn resource() -> Resource {
         .categories(&["all"])
         .sub("attach", "", "v1", "PodAttachOptions", stream)
         .sub("binding", "", "v1", "Binding", &["create"])
-        .sub("ephemeralcontainers", "", "v1", "Pod", &["get", "patch", "update"])
         .sub("eviction", "policy", "v1", "Eviction", &["create"])
         .sub("exec", "", "v1", "PodExecOptions", stream)
         .sub("log", "", "v1", "Pod", &["get"])
         .sub("portforward", "", "v1", "PodPortForwardOptions", stream)
-        .sub("resize", "", "v1", "Pod", &["get", "patch", "update"])
+        .sub("proxy", "", "v1", "PodProxyOptions", PROXY)
         .status()
 }
 

@@ -235,7 +235,8 @@ mod tests {
 
     fn shown(status: Value) -> Vec<String> {
         let pod = json!({"metadata": {"name": "p"}, "status": status,
-            "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]}});
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}],
+                "initContainers": [{"name": "i"}]}});
         let now = "2026-01-01T01:00:00Z".parse().unwrap();
         row(&pod, now)[1..4].iter().map(|cell| cell.as_str().unwrap().to_owned()).collect()
     }

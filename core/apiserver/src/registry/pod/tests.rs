@@ -35,11 +35,13 @@ fn mistakes_are_named_as_upstream_names_them() {
         (with_container(json!({"name": ""})), "spec.containers[0].name: Required value"),
         (
             with_container(json!({"ports": [{"containerPort": 70000}]})),
-            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 \
+             and 65535, inclusive",
         ),
         (
             with_container(json!({"imagePullPolicy": "Sometimes"})),
-            r#"spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never""#,
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported \
+             values: \"Always\", \"IfNotPresent\", \"Never\"",
         ),
         (
             with_container(json!({"volumeMounts": [{"name": "x", "mountPath": "/x"}]})),
@@ -49,7 +51,8 @@ fn mistakes_are_named_as_upstream_names_them() {
             with_container(
                 json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}),
             ),
-            r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1"#,
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or \
+             equal to cpu limit of 1",
         ),
         (
             with_container(json!({"livenessProbe": {}})),
@@ -58,7 +61,8 @@ fn mistakes_are_named_as_upstream_names_them() {
         (
             with_container(json!({"env": [{"name": "A", "value": "x",
                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]})),
-            r#"spec.containers[0].env[0].valueFrom: Invalid value: "": may not be specified when `value` is not empty"#,
+            "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when \
+             `value` is not empty",
         ),
         (
             complaints(
@@ -70,7 +74,8 @@ fn mistakes_are_named_as_upstream_names_them() {
             complaints(
                 json!({"containers": [{"name": "a", "image": "x"}], "restartPolicy": "Perhaps"}),
             ),
-            r#"spec.restartPolicy: Unsupported value: "Perhaps": supported values: "Always", "OnFailure", "Never""#,
+            "spec.restartPolicy: Unsupported value: \"Perhaps\": supported values: \"Always\", \
+             \"OnFailure\", \"Never\"",
         ),
         (
             complaints(json!({"containers": [{"name": "a", "image": "x"}],
@@ -80,7 +85,8 @@ fn mistakes_are_named_as_upstream_names_them() {
         (
             complaints(json!({"containers": [{"name": "a", "image": "x"}],
                 "tolerations": [{"operator": "Equal"}]})),
-            r#"spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values and all keys""#,
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when \
+             `key` is empty, which means \"match all values and all keys\"",
         ),
     ];
     for (found, expected) in cases {

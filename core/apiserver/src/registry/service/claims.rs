@@ -1,7 +1,8 @@
 //! Who has which ClusterIP and which node port: one key in the store per address and per port.
 //!
 //! A claim is written before its Service and says whose it is. One whose Service does not hold it
-//! (a crash came between the two writes) is taken over once it is old enough to be no write in flight.
+//! (a crash came between the two writes) is taken over once it is old enough to be no write in
+//! flight.
 
 use std::sync::Arc;
 

@@ -121,4 +121,6 @@ impl Strategy for Services {
 }
 
 #[cfg(test)]
+mod live_tests;
+#[cfg(test)]
 mod tests;

@@ -48,11 +48,12 @@ impl AddressRange {
         ip.is_ipv4() == self.v4 && offset.is_some_and(|offset| offset < u128::from(self.size()))
     }
 
-    /// How many addresses at the start are given only to those who ask for one of them.
+    /// How many addresses at the start are given only to those who ask for one of them; the very
+    /// first is the API server's.
     pub fn static_band(&self) -> u64 {
         let size = self.size();
         match size {
-            0..=16 => 0,
+            0..=16 => 1,
             _ => (size / 16).clamp(16, 256),
         }
     }

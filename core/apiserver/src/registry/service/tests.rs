@@ -42,11 +42,13 @@ fn mistakes_are_named() {
         ),
         (
             json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 1}]}),
-            r#"spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services"#,
+            "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort \
+             services",
         ),
         (
             json!({"type": "Magic", "ports": [{"port": 1}]}),
-            r#"spec.type: Unsupported value: "Magic": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort""#,
+            "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \
+             \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
         ),
     ];
     for (spec, expected) in cases {
@@ -59,7 +61,8 @@ fn mistakes_are_named() {
 
 #[test]
 fn an_update_keeps_what_was_allocated() {
-    let old = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.9",
+    let old = json!({"metadata": {"name": "web"}, "spec": {
+        "type": "NodePort", "clusterIP": "10.96.0.9",
         "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
         "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30001}]}});
     let ctx = Context::internal("update", "n", "web");

@@ -1,0 +1,164 @@
+//! A containerd of one's own: its root, state and socket in one folder, with runc. Pods use the
+//! host's network, so that no CNI plugin is needed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::image;
+
+/// The image that every containerd of ours has.
+pub const BUSYBOX: &str = "hansa.dev/busybox:test";
+
+const PAUSE: &str = "hansa.dev/pause:test";
+
+/// How long containerd may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running containerd, ended with its value.
+pub struct Containerd {
+    child: Child,
+    dir: PathBuf,
+}
+
+/// What must be there; the message names the Debian packages.
+fn missing() -> Option<String> {
+    let on_path = |name: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
+        dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
+        dirs.iter().any(|dir| dir.join(name).exists())
+    };
+    let needs = [
+        (on_path("containerd") && on_path("ctr"), "containerd"),
+        (on_path("runc"), "runc"),
+        (Path::new("/bin/busybox").exists(), "busybox-static"),
+    ];
+    let missing: Vec<_> = needs.iter().filter(|(there, _)| !there).map(|(_, name)| *name).collect();
+    (!missing.is_empty()).then(|| format!("install the packages: {}", missing.join(" ")))
+}
+
+impl Containerd {
+    /// Starts one in `dir` and imports the image [`BUSYBOX`].
+    ///
+    /// # Errors
+    /// A package is missing (the text names it), we are not root, or containerd does not start.
+    pub fn start(dir: &Path) -> Result<Self, String> {
+        if let Some(text) = missing() {
+            return Err(text);
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Err("containerd with runc needs root".to_string());
+        }
+        let text = |error: std::io::Error| format!("failed to start containerd: {error}");
+        let config = dir.join("config.toml");
+        std::fs::write(&config, settings(dir)).map_err(text)?;
+        let log = std::fs::File::create(dir.join("containerd.log")).map_err(text)?;
+        let child = Command::new("containerd")
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(text)?;
+        let own = Self { child, dir: dir.to_path_buf() };
+        own.wait()?;
+        own.import(&image::archive(&[BUSYBOX, PAUSE], &["/bin/busybox", "sleep", "2147483647"]))?;
+        Ok(own)
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("c.sock")
+    }
+
+    /// Runs `ctr` in the namespace that CRI uses; its output.
+    ///
+    /// # Errors
+    /// It failed; the text is its own.
+    pub fn ctr(&self, args: &[&str]) -> Result<String, String> {
+        let ran = Command::new("ctr")
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io"])
+            .args(args)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !ran.status.success() {
+            return Err(String::from_utf8_lossy(&ran.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+    }
+
+    /// Imports an archive of images.
+    ///
+    /// # Errors
+    /// containerd says no.
+    pub fn import(&self, archive: &[u8]) -> Result<(), String> {
+        let path = self.dir.join("image.tar");
+        std::fs::write(&path, archive).map_err(|error| error.to_string())?;
+        let path = path.display().to_string();
+        self.ctr(&["images", "import", "--snapshotter", "native", &path]).map(drop)
+    }
+
+    /// The end of its log, for a failing test.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.dir.join("containerd.log")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn wait(&self) -> Result<(), String> {
+        let from = Instant::now();
+        while let Err(error) = self.ctr(&["version"]) {
+            if from.elapsed() > PATIENCE {
+                return Err(format!("containerd does not answer: {error}\n{}", self.log()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn settings(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp",
+]
+[grpc]
+  address = "{dir}/c.sock"
+[ttrpc]
+  address = "{dir}/t.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    conf_dir = "{dir}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+"#
+    )
+}

@@ -1,0 +1,118 @@
+//! The whole chain in front of the whole table.
+
+use std::sync::Arc;
+
+use hansa_api::{ApiError, meta};
+use hansa_storage::Storage;
+use hansa_storage::embedded::Engine;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::generic::catalog::Catalog;
+use crate::generic::context::Context;
+use crate::generic::options::DeleteOptions;
+use crate::generic::registry::Registry;
+use crate::registry::{AddressRange, NODE_PORTS, Settings, bootstrap, table};
+
+struct Cluster(Arc<Registry>);
+
+impl Cluster {
+    async fn start() -> Self {
+        let storage: Arc<dyn Storage> = Arc::new(Engine::ephemeral().unwrap());
+        let service_range = AddressRange::parse("127.64.128.0/17").unwrap();
+        let table = table(&Settings { service_range, node_ports: NODE_PORTS });
+        let catalog = Arc::new(Catalog::new(table));
+        let registry = Registry::new(storage, catalog, CancellationToken::new()).await.unwrap();
+        registry.set_admission(super::chain());
+        let cluster = Self(registry);
+        for seed in bootstrap::seeds() {
+            cluster.create(seed.group, seed.plural, seed.object).await.unwrap();
+        }
+        let account = json!({"metadata": {"name": "default", "namespace": "default"}});
+        cluster.create("", "serviceaccounts", account).await.unwrap();
+        cluster
+    }
+
+    async fn create(&self, group: &str, plural: &str, object: Value) -> Result<Value, ApiError> {
+        let served = self.0.served(group, plural)?;
+        let ctx = Context::internal("create", meta::namespace(&object), "");
+        Ok(self.0.create(&served, &ctx, object).await?.obj)
+    }
+
+    async fn pod(&self, namespace: &str, spec: Value) -> Result<Value, ApiError> {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": namespace}, "spec": spec});
+        pod["spec"]["containers"] = json!([{"name": "a", "image": "b:1"}]);
+        self.create("", "pods", pod).await
+    }
+}
+
+#[tokio::test]
+async fn a_pod_gets_its_account_priority_and_tolerations() {
+    let cluster = Cluster::start().await;
+    let pod = cluster.pod("default", json!({})).await.unwrap();
+    let spec = &pod["spec"];
+    assert_eq!(spec["serviceAccountName"], "default");
+    assert_eq!(spec["priority"], 0);
+    assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
+    assert_eq!(spec["volumes"].as_array().unwrap().len(), 1);
+    assert_eq!(pod["status"]["phase"], "Pending");
+}
+
+#[tokio::test]
+async fn what_a_pod_names_must_exist() {
+    let cluster = Cluster::start().await;
+    let error = cluster.pod("nowhere", json!({})).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (404, r#"namespaces "nowhere" not found"#));
+    let error = cluster.pod("default", json!({"priorityClassName": "x"})).await.unwrap_err();
+    assert_eq!(error.message, r#"pods "p" is forbidden: no PriorityClass with name x was found"#);
+    let error = cluster.pod("default", json!({"serviceAccountName": "x"})).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "pods \"p\" is forbidden: error looking up service account default/x: serviceaccount \
+         \"x\" not found"
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_that_goes_away_takes_nothing_new() {
+    let cluster = Cluster::start().await;
+    cluster.create("", "namespaces", json!({"metadata": {"name": "shop"}})).await.unwrap();
+    let served = cluster.0.served("", "namespaces").unwrap();
+    let delete = async |name: &str| {
+        let ctx = Context::internal("delete", "", name);
+        cluster.0.delete(&served, &ctx, &DeleteOptions::default()).await
+    };
+    delete("shop").await.unwrap();
+    let namespace = cluster.0.get(&served, "", "shop").await.unwrap();
+    assert_eq!(namespace["status"]["phase"], "Terminating");
+    cluster.0.list_cached("", "namespaces", "").await.unwrap();
+    let map = json!({"metadata": {"name": "c", "namespace": "shop"}});
+    let error = cluster.create("", "configmaps", map).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "configmaps \"c\" is forbidden: unable to create new content in namespace shop because it \
+         is being terminated"
+    );
+    assert_eq!(error.details.unwrap().causes[0].reason, "NamespaceTerminating");
+    assert_eq!(delete("default").await.map(drop).unwrap_err().code, 403);
+}
+
+#[tokio::test]
+async fn limits_and_quotas_hold() {
+    let cluster = Cluster::start().await;
+    let range = json!({"metadata": {"name": "r", "namespace": "default"},
+        "spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}, "max": {"cpu": "2"}}]}});
+    cluster.create("", "limitranges", range).await.unwrap();
+    let quota = json!({"metadata": {"name": "q", "namespace": "default"},
+        "spec": {"hard": {"limits.cpu": "500m"}}});
+    cluster.create("", "resourcequotas", quota).await.unwrap();
+    for plural in ["limitranges", "resourcequotas"] {
+        cluster.0.list_cached("", plural, "").await.unwrap();
+    }
+    let error = cluster.pod("default", json!({})).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "pods \"p\" is forbidden: exceeded quota: q, requested: limits.cpu=1, used: limits.cpu=0, \
+         limited: limits.cpu=500m"
+    );
+}
