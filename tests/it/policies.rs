@@ -1,5 +1,5 @@
-//! The shipped scheduler components against their native twins: for random clusters, changes and pods
-//! the same verdicts, the same reasons, the same scores.
+//! The shipped scheduler components against their native twins: for random clusters, changes and
+//! pods the same verdicts, the same reasons, the same scores.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -20,7 +20,9 @@ pub const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized"
 /// The taint of a node whose instance is shut down.
 pub const SHUTDOWN: &str = "node.cloudprovider.kubernetes.io/shutdown";
 
-/// What is to be written to a node, as JSON merge patches; null if nothing.
+/// What is to be written to a node, as JSON merge patches; null if nothing. Lists are replaced
+/// whole, so both name the version that was read: what its kubelet has written meanwhile is not
+/// lost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Patches {
     /// For the node.
@@ -40,8 +42,8 @@ pub enum Step {
     Taint(Vec<Taint>),
 }
 
-/// What a node lacks of what the cloud knows of its instance: providerID, labels, addresses; without
-/// the taint [`UNINITIALIZED`] once it has them.
+/// What a node lacks of what the cloud knows of its instance: providerID, labels, addresses;
+/// without the taint [`UNINITIALIZED`] once it has them.
 pub fn plan(node: &Node, instance: &Instance) -> Patches {
     let mut object = json!({});
     if let labels @ Value::Object(_) = missing_labels(node, instance) {
@@ -57,7 +59,6 @@ pub fn plan(node: &Node, instance: &Instance) -> Patches {
         object["spec"]["taints"] = without(node, UNINITIALIZED);
     }
     if object != json!({}) {
-        // Lists are replaced whole: only in the state that was read.
         object["metadata"]["resourceVersion"] = json!(node.metadata.resource_version);
     }
     let object = if object == json!({}) { Value::Null } else { object };
@@ -109,7 +110,10 @@ fn status_patch(node: &Node, instance: &Instance) -> Value {
     let have: Vec<Value> = have.map(|a| json!({ "type": a.type_, "address": a.address })).collect();
     match wanted.is_empty() || wanted == have {
         true => Value::Null,
-        false => json!({ "status": { "addresses": wanted } }),
+        false => json!({
+            "metadata": { "resourceVersion": node.metadata.resource_version },
+            "status": { "addresses": wanted },
+        }),
     }
 }
 
@@ -176,7 +180,8 @@ impl Controller {
     /// Brings one node in line with the cloud.
     ///
     /// # Errors
-    /// The provider or the API server failed; nothing is half done that the next try would not mend.
+    /// The provider or the API server failed; nothing is half done that the next try would not
+    /// mend.
     pub async fn reconcile(&self, name: String) -> Result<Requeue, Error> {
         let Some(node) = self.nodes.get("", &name) else { return Ok(Requeue::Done) };
         if has_taint(&node, UNINITIALIZED) {
@@ -195,13 +200,15 @@ impl Controller {
         let instance = self.metadata(node).await?;
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let Patches { object, status } = plan(node, &instance);
         let with = PatchParams::default();
-        if !object.is_null() {
-            nodes.patch(name, &with, &Patch::Merge(object)).await?;
+        // The status first: the answer is the node as it is then, and what is left is planned on
+        // that.
+        let mut current = node.clone();
+        if let status @ Value::Object(_) = plan(&current, &instance).status {
+            current = nodes.patch_status(name, &with, &Patch::Merge(status)).await?;
         }
-        if !status.is_null() {
-            nodes.patch_status(name, &with, &Patch::Merge(status)).await?;
+        if let object @ Value::Object(_) = plan(&current, &instance).object {
+            nodes.patch(name, &with, &Patch::Merge(object)).await?;
         }
         if has_taint(node, UNINITIALIZED) {
             let note = "Node synced successfully".to_owned();

@@ -1,5 +1,6 @@
 //! The scheduler without its I/O: events in, one decision at a time, actions out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,6 +85,8 @@ pub struct Scheduler {
     log: DecisionLog,
     metrics: Arc<Metrics>,
     deciders: Arc<[Identity]>,
+    /// Plugin name to the identity that decided last, to notice swaps.
+    seen: HashMap<String, Identity>,
 }
 
 enum Choice {
@@ -110,6 +113,7 @@ impl Scheduler {
             log,
             metrics,
             deciders: Arc::from([]),
+            seen: HashMap::new(),
         }
     }
 
@@ -178,7 +182,8 @@ impl Scheduler {
         }
     }
 
-    /// Promises are read from the pods' status when it is first seen, as after a restart, or changes.
+    /// Promises are read from the pods' status when it is first seen, as after a restart, or
+    /// changes.
     fn follow_nomination(&mut self, uid: &PodUid, pod: &Pod, before: Option<&str>) {
         match nominated(pod) {
             now if now == before => {}
@@ -266,8 +271,8 @@ impl Scheduler {
         Ok(Choice::None(Box::new((diagnosis, candidate, nominate))))
     }
 
-    /// Removes nodes that have no room besides the pods of the same or higher priority to which they
-    /// were promised, and returns them.
+    /// Removes nodes that have no room besides the pods of the same or higher priority to which
+    /// they were promised, and returns them.
     fn clear_promised(
         &mut self,
         view: &PodView,
@@ -403,13 +408,16 @@ impl Scheduler {
         })
     }
 
-    /// Keeps who decided, and logs it when it is not who decided before.
+    /// Keeps who decided, and logs who was not the one to decide before.
     fn note_deciders(&mut self, decision: &Decision) {
         if *self.deciders == *decision.decided_by {
             return;
         }
-        for decider in decision.decided_by.iter().filter(|d| !self.deciders.contains(d)) {
-            tracing::info!(plugin = %decider.name, digest = %decider.digest, "decides from now on");
+        for decider in &decision.decided_by {
+            let before = self.seen.insert(decider.name.clone(), decider.clone());
+            if before.as_ref() != Some(decider) {
+                tracing::info!(plugin = %decider.name, digest = %decider.digest, "decides now");
+            }
         }
         self.deciders = decision.decided_by.clone().into();
     }

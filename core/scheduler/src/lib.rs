@@ -1,14 +1,15 @@
 //! Queue, cache, framework, bind, preemption.
 //!
-//! The way of a pod: [`queue`] → [`framework::Scheduler::schedule_one`], which writes what changed to
-//! the policies, asks them which nodes may run the pod and how good those are, picks one of the best
-//! and assumes the pod there → [`effects`], which binds it through the API while the next pod is
-//! already being placed. Nothing in this crate says where a pod may run: that is asked of the
+//! The way of a pod: [`queue`] → [`framework::Scheduler::schedule_one`], which writes what changed
+//! to the policies, asks them which nodes may run the pod and how good those are, picks one of the
+//! best and assumes the pod there → [`effects`], which binds it through the API while the next pod
+//! is already being placed. Nothing in this crate says where a pod may run: that is asked of the
 //! components behind [`hansa_extension::scheduler::PluginSet`].
 //!
 //! - [`queue`]: who is next, who waits for time, who for an event.
 //! - [`cache`], [`load`]: nodes and what runs on them; [`view`]: objects as the policies see them.
-//! - [`framework`]: the decisions; [`preemption`], [`nominations`], [`diagnosis`]: when there is no room.
+//! - [`framework`]: the decisions; [`preemption`], [`nominations`], [`diagnosis`]: when there is no
+//!   room.
 //! - [`effects`], [`facts`], [`mod@run`]: the API on both sides.
 
 use std::time::Duration;

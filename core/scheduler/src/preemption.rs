@@ -1,8 +1,8 @@
 //! Preemption: which pods of lower priority would have to go for a pod to fit.
 //!
 //! The rules are kube-scheduler's: on each node as few and as unimportant victims as possible, PDBs
-//! respected where that is possible; of the nodes the one where it hurts least. Whether the pod fits
-//! is asked of the policies, with the rows that the node would have.
+//! respected where that is possible; of the nodes the one where it hurts least. Whether the pod
+//! fits is asked of the policies, with the rows that the node would have.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -154,8 +154,8 @@ pub fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
     })
 }
 
-/// Why the pod may not preempt at all, if so. `terminating_on_nominated`: pods of lower priority are
-/// already on their way out on the node that it was nominated for.
+/// Why the pod may not preempt at all, if so. `terminating_on_nominated`: pods of lower priority
+/// are already on their way out on the node that it was nominated for.
 pub fn ineligible(pod: &Pod, terminating_on_nominated: bool) -> Option<&'static str> {
     let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
     if policy == Some("Never") {

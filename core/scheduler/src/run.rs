@@ -8,6 +8,7 @@ use hansa_client::kube::{self, Client};
 use hansa_client::{Change, Informers, LeaderElector};
 use hansa_extension::ActiveSet;
 use hansa_extension::scheduler::SchedulerPolicy;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -87,14 +88,33 @@ pub async fn run(
 }
 
 async fn schedule(config: Config, client: Client, policies: Policies, stop: CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = lead(config, client, policies, stop.child_token()) => {}
+    let stop = stop.child_token();
+    let _stop_informers = stop.clone().drop_guard();
+    let shell = tokio::select! {
+        () = stop.cancelled() => return,
+        shell = prepare(config, client, policies, stop.clone()) => shell,
+    };
+    // A thread of its own: on a busy runtime each decision would wait for its turn among all tasks.
+    let runtime = Handle::current();
+    let decides = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = shell.run() => {}
+            }
+        });
+    });
+    if let Err(error) = decides.await {
+        tracing::error!(%error, "the scheduler's thread panicked");
     }
 }
 
-async fn lead(config: Config, client: Client, policies: Policies, stop: CancellationToken) {
-    let _stop_informers = stop.clone().drop_guard();
+async fn prepare(
+    config: Config,
+    client: Client,
+    policies: Policies,
+    stop: CancellationToken,
+) -> Shell {
     let informers = Informers::new(client.clone(), stop);
     let (nodes, pods) = (informers.of::<Node>(), informers.of::<Pod>());
     let facts = ClusterFacts::follow(&informers).await;
@@ -102,9 +122,8 @@ async fn lead(config: Config, client: Client, policies: Policies, stop: Cancella
     pods.synced().await;
     let Config { scheduler_name, concurrency, election: _, log, metrics } = config;
     let dice = Dice::new(seed());
-    let core = Scheduler::new(&scheduler_name, policies.clone(), dice, log, metrics);
-    let shell = Shell {
-        core,
+    Shell {
+        core: Scheduler::new(&scheduler_name, policies.clone(), dice, log, metrics),
         facts,
         effects: Effects::new(client, &scheduler_name),
         nodes: nodes.subscribe(),
@@ -113,8 +132,7 @@ async fn lead(config: Config, client: Client, policies: Policies, stop: Cancella
         concurrency: concurrency.max(1),
         seen: None,
         policies,
-    };
-    shell.run().await;
+    }
 }
 
 /// Ties need not be the same after every start.

@@ -1,4 +1,5 @@
-//! Whole stories: a pretended cluster, the native policies, and what the scheduler did, line by line.
+//! Whole stories: a pretended cluster, the native policies, and what the scheduler did, line by
+//! line.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +74,8 @@ impl Story {
     fn pod(&mut self, name: &str, cpu: u32, spec: Value) -> &mut Story {
         let cpu = cpu.to_string();
         let mut pod = json!({
-            "metadata": { "name": name, "namespace": "ns", "uid": name, "labels": { "app": "web" } },
+            "metadata": { "name": name, "namespace": "ns", "uid": name,
+                "labels": { "app": "web" } },
             "spec": { "schedulerName": "default-scheduler", "containers": [
                 { "name": "c", "resources": { "requests": { "cpu": cpu, "memory": "1Gi" } } },
             ]},

@@ -10,18 +10,6 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 
-/// The scheduler's guests and what their scores count: upstream's default weights.
-const SCHEDULER: [(&str, u32); 8] = [
-    ("node-unschedulable", 0),
-    ("node-name", 0),
-    ("taint-toleration", 3),
-    ("node-affinity", 2),
-    ("node-ports", 0),
-    ("resources-fit", 1),
-    ("topology-spread", 2),
-    ("balanced-allocation", 1),
-];
-
 /// Installs what this kind of cluster decides with.
 ///
 /// # Errors
@@ -40,10 +28,11 @@ pub fn install(cluster: &Cluster, host: &Host) -> Result<()> {
 /// If a component is missing or refused.
 pub fn install_scheduler(host: &Host) -> Result<()> {
     let directory = directory()?;
-    for (name, weight) in SCHEDULER {
-        install_one(host, &directory, World::Scheduler, name, json!({}), weight)?;
-    }
-    Ok(())
+    let decide = |shipped: &hansa_scheduler::shipped::Shipped| {
+        let guest = Guest { file: shipped.guest.to_owned(), name: shipped.name };
+        install_one(host, &directory, World::Scheduler, &guest, json!({}), shipped.weight)
+    };
+    hansa_scheduler::shipped::SHIPPED.iter().try_for_each(decide)
 }
 
 /// Installs a cloud provider with its settings.
@@ -51,7 +40,8 @@ pub fn install_scheduler(host: &Host) -> Result<()> {
 /// # Errors
 /// If the component is missing or refused.
 pub fn install_cloud(host: &Host, provider: &str, settings: Value) -> Result<()> {
-    install_one(host, &directory()?, World::Cloud, provider, settings, 1)
+    let guest = Guest { file: format!("cloud-{provider}"), name: provider };
+    install_one(host, &directory()?, World::Cloud, &guest, settings, 1)
 }
 
 /// Installs the default placement policy.
@@ -59,7 +49,8 @@ pub fn install_cloud(host: &Host, provider: &str, settings: Value) -> Result<()>
 /// # Errors
 /// If the component is missing or refused.
 pub fn install_federation(host: &Host) -> Result<()> {
-    install_one(host, &directory()?, World::Federation, "default", json!({}), 1)
+    let guest = Guest { file: "federation-default".into(), name: "default" };
+    install_one(host, &directory()?, World::Federation, &guest, json!({}), 1)
 }
 
 /// Where the built guests lie: `HANSA_GUESTS`, or `guests` beside this program or one folder above.
@@ -79,18 +70,24 @@ pub fn directory() -> Result<PathBuf> {
         .context("failed to find the guests: run `cargo xtask guests`, or set HANSA_GUESTS")
 }
 
+/// A guest: its file's name without `.wasm`, and the plugin's name.
+struct Guest<'a> {
+    file: String,
+    name: &'a str,
+}
+
 fn install_one(
     host: &Host,
     directory: &std::path::Path,
     world: World,
-    name: &str,
+    guest: &Guest<'_>,
     config: Value,
     weight: u32,
 ) -> Result<()> {
-    let path = directory.join(format!("{}-{name}.wasm", world.as_str()));
+    let path = directory.join(format!("{}.wasm", guest.file));
     let bytes =
         std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let shipped = Shipped { name, world, bytes, config, weight };
+    let shipped = Shipped { name: guest.name, world, bytes, config, weight };
     host.install(shipped).with_context(|| format!("failed to install {}", path.display()))?;
     Ok(())
 }

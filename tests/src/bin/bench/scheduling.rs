@@ -1,0 +1,85 @@
+//! Pods bound per second with 1,000 nodes, decided by the WASM guests.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream;
+use hansa_client::kube::api::{ListParams, PostParams};
+use hansa_client::kube::core::{ApiResource, GroupVersionKind};
+use hansa_client::kube::{Api, Client};
+use serde_json::json;
+
+use crate::{client, cpu_secs, creates, report, resident_mib, start};
+
+const NODES: usize = 1_000;
+const PODS: usize = 5_000;
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Measures on a member whose nodes are objects only: nobody runs the pods.
+#[allow(clippy::cast_precision_loss)]
+pub async fn run() {
+    let cluster = start("bench-scheduling", "hollow", false);
+    let client = client(&cluster).await;
+    make_nodes(&client).await;
+    let pods = creates::api(&client, "Pod");
+    let (begun, cpu) = (Instant::now(), cpu_secs(&cluster));
+    stream::iter(0..PODS)
+        .for_each_concurrent(64, |number| {
+            let pods = &pods;
+            async move {
+                let mut pod = creates::pod(&format!("s{number}"));
+                pod["spec"]["schedulerName"] = json!("default-scheduler");
+                pod["spec"]["nodeSelector"] = json!({ "bench": "node" });
+                let pod = serde_json::from_value(pod).expect("a pod");
+                pods.create(&PostParams::default(), &pod).await.expect("the create succeeds");
+            }
+        })
+        .await;
+    let created = begun.elapsed().as_secs_f64();
+    let waiting = ListParams::default().fields("spec.nodeName=").limit(1);
+    while begun.elapsed() < PATIENCE {
+        let left = pods.list(&waiting).await.expect("the list succeeds");
+        if left.items.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    report("5,000 pods, 1,000 nodes: created at", PODS as f64 / created, "per s");
+    report("  created and bound at", PODS as f64 / took, "per s");
+    report(
+        "  CPU of the whole cluster per pod",
+        (cpu_secs(&cluster) - cpu) * 1000.0 / PODS as f64,
+        "ms",
+    );
+    report("  memory of the whole cluster (RSS)", resident_mib(&cluster), "MiB");
+}
+
+async fn make_nodes(client: &Client) {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
+    let nodes: Api<_> = Api::all_with(client.clone(), &resource);
+    stream::iter(0..NODES)
+        .for_each_concurrent(32, |number| {
+            let nodes: &Api<hansa_client::kube::api::DynamicObject> = &nodes;
+            async move {
+                let name = format!("node-{number:04}");
+                let capacity = json!({ "cpu": "32", "memory": "256Gi", "pods": "110" });
+                let node = json!({
+                    "apiVersion": "v1", "kind": "Node",
+                    "metadata": { "name": name, "labels": {
+                        "bench": "node", "kubernetes.io/hostname": name,
+                        "topology.kubernetes.io/zone": format!("zone-{}", number % 3),
+                    } },
+                    "spec": { "providerID": format!("bench://{name}") },
+                    "status": {
+                        "capacity": capacity, "allocatable": capacity,
+                        "conditions": [{ "type": "Ready", "status": "True", "reason": "Bench",
+                            "message": "", "lastHeartbeatTime": null, "lastTransitionTime": null }],
+                    },
+                });
+                let node = serde_json::from_value(node).expect("a node");
+                nodes.create(&PostParams::default(), &node).await.expect("the create succeeds");
+            }
+        })
+        .await;
+}

@@ -1,0 +1,231 @@
+//! Real clusters: `hansa up --foreground` in a process and a folder of its own.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::Http;
+use crate::kubectl::{Kubectl, Version};
+use crate::wait::{eventually, soon};
+
+/// What kind of cluster to start.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Its name.
+    pub name: &'static str,
+    /// `wasm` or `hollow`.
+    pub runtime: &'static str,
+    /// How many nodes.
+    pub nodes: u16,
+    /// A federation hub.
+    pub hub: bool,
+}
+
+/// A cluster that lives as long as this value, or, if that is static, as long as the test process.
+pub struct Cluster {
+    options: Options,
+    home: TempDir,
+    port: u16,
+    keeper: Child,
+}
+
+/// Runs a command and kills it when standard input ends, which it does when the test process is gone
+/// for whatever reason: values in statics are never dropped. Then removes the folder.
+const KEEPER: &str = r#"
+trap '' INT
+home=$1; shift
+"$@" </dev/null >>"$home/out" 2>&1 &
+child=$!
+read -r _
+kill -9 $child 2>/dev/null
+wait $child
+rm -rf "$home"
+"#;
+
+impl Cluster {
+    /// Starts a cluster and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready; with the end of its log.
+    pub fn start(options: &Options) -> Self {
+        let home = tempfile::Builder::new().prefix("hansa-it-").tempdir().expect("a folder");
+        let port = free_port();
+        let keeper = keep(options, home.path(), port);
+        let cluster = Self { options: *options, home, port, keeper };
+        cluster.wait_ready();
+        cluster
+    }
+
+    /// Kills the process outright, as a crash does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let pid = self.pid();
+        let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(status.expect("kill runs").success());
+        soon("the killed process is gone", || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z")
+        });
+    }
+
+    /// Starts the process again on the same data, and waits until it is ready.
+    pub fn restart(&mut self) {
+        // The keeper would remove the data: it is killed before its input ends.
+        self.keeper.kill().expect("the keeper is our child");
+        self.keeper.wait().expect("the keeper is our child");
+        self.keeper = keep(&self.options, self.home.path(), self.port);
+        self.wait_ready();
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u64 {
+        self.state()["pid"].as_u64().expect("a running cluster says its pid")
+    }
+
+    /// Whether every component of the running process works.
+    pub fn is_ready(&self) -> bool {
+        let own = self.state();
+        let alive = own["pid"].as_u64().is_some_and(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            stat.contains(&*self.home.path().to_string_lossy())
+        });
+        alive && own["ready"] == true
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir().join("admin.conf")
+    }
+
+    /// The CA that the API server's certificate is signed by.
+    pub fn ca_pem(&self) -> String {
+        fs::read_to_string(self.dir().join("pki/ca.crt")).expect("the CA's certificate is there")
+    }
+
+    /// A kubectl with a namespace of its own, which this makes.
+    pub fn kubectl(&self, version: Version, scenario: &str) -> Kubectl {
+        let namespace = format!("{}-{}", scenario.replace('_', "-"), version.suffix());
+        let kubectl = Kubectl::new(version, self.kubeconfig(), self.home.path(), &namespace);
+        kubectl.ok(&["create", "namespace", &namespace]);
+        soon("the namespace has its service account", || {
+            kubectl.run(&["get", "serviceaccount", "default"]).success
+        });
+        kubectl
+    }
+
+    /// Raw requests as the administrator.
+    pub fn http(&self) -> Http {
+        Http::admin(&self.kubeconfig())
+    }
+
+    /// Raw requests with this bearer token, or without any credential.
+    pub fn http_as(&self, token: Option<&str>) -> Http {
+        Http::bearer(&self.kubeconfig(), token)
+    }
+
+    /// Puts a built guest under a reference on every node.
+    pub fn import(&self, guest: &str, reference: &str) {
+        let file = guests().join(guest);
+        let mut command = hansa(self.home.path());
+        command.args(["image", "import", "--cluster", self.options.name]).arg(&file).arg(reference);
+        let output = command.output().expect("hansa runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} is not imported: {error}", file.display());
+    }
+
+    /// Runs another command of `hansa` on this cluster's home.
+    pub fn hansa(&self, args: &[&str]) -> std::process::Output {
+        hansa(self.home.path()).args(args).output().expect("hansa runs")
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.home.path().join("data/hansa").join(self.options.name)
+    }
+
+    fn state(&self) -> Value {
+        let bytes = fs::read(self.dir().join("state.json")).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    fn wait_ready(&self) {
+        let out = self.home.path().join("out");
+        eventually(&format!("cluster {} is ready", self.options.name), || {
+            let log = fs::read_to_string(&out).unwrap_or_default();
+            assert!(
+                !log.lines().any(|line| line.starts_with("hansa: ")),
+                "cluster {} does not start: {log}",
+                self.options.name
+            );
+            self.is_ready().then_some(())
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+fn keep(options: &Options, home: &Path, port: u16) -> Child {
+    let mut args = vec!["up".to_owned(), options.name.to_owned(), "--foreground".to_owned()];
+    match options.hub {
+        true => args.push("--hub".to_owned()),
+        false => args.extend([
+            format!("--runtime={}", options.runtime),
+            format!("--nodes={}", options.nodes),
+        ]),
+    }
+    args.push(format!("--api-port={port}"));
+    args.push(format!("--data-dir={}", home.join("data/hansa").join(options.name).display()));
+    let program = hansa(home);
+    let mut keeper = Command::new("sh");
+    keeper.args(["-c", KEEPER, "keeper"]).arg(home).arg(program.get_program()).args(args);
+    for (name, value) in program.get_envs() {
+        keeper.env(name, value.unwrap_or_default());
+    }
+    keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    keeper.spawn().expect("a shell runs")
+}
+
+/// `hansa` with everything of its own below `home`.
+fn hansa(home: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.env("XDG_DATA_HOME", home.join("data"));
+    command.env("KUBECONFIG", home.join("kubeconfig"));
+    command.env("HOME", home);
+    command.env("HANSA_GUESTS", guests());
+    command
+}
+
+/// The built binary beside the test's own.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("this program has a path");
+    let profile = own.parent().and_then(Path::parent).expect("it lies in target/<profile>/deps");
+    let binary = profile.join("hansa");
+    assert!(binary.exists(), "{} is missing: run `cargo build --bins`", binary.display());
+    binary
+}
+
+fn guests() -> PathBuf {
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests");
+    assert!(guests.is_dir(), "{} is missing: run `cargo xtask guests`", guests.display());
+    guests
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Writes a file below the cluster's home and answers its path.
+pub(crate) fn write(home: &Path, name: &str, content: &str) -> PathBuf {
+    let path = home.join(name);
+    let mut file = fs::File::create(&path).expect("the folder is writable");
+    file.write_all(content.as_bytes()).expect("the disk is not full");
+    path
+}
