@@ -424,8 +424,8 @@ mod tests {
         assert_eq!(default("preemption"), json!("Never"));
         assert_eq!(default("priority"), json!(0));
         assert_eq!(default("schedulerName"), json!("default-scheduler"));
-        let modes = &spec["properties"]["placement"]["properties"]["replicaScheduling"]["properties"]
-            ["replicaSchedulingType"];
+        let scheduling = &spec["properties"]["placement"]["properties"]["replicaScheduling"];
+        let modes = &scheduling["properties"]["replicaSchedulingType"];
         assert_eq!(modes["default"], json!("Divided"));
         assert_eq!(modes["enum"], json!(["Duplicated", "Divided"]));
         assert_eq!(spec["required"], json!(["resourceSelectors"]));

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::kinds::TargetCluster;
+
 /// Why a binding is where it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -24,6 +26,9 @@ pub struct Decision {
     pub strategy: String,
     /// How many there were to divide.
     pub replicas: i32,
+    /// Where the replicas were before, if this decision moved them and changed nothing else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved_from: Vec<TargetCluster>,
     /// The component that judged the clusters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<DecidedBy>,

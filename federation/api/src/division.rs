@@ -166,7 +166,8 @@ fn add(
     Ok(capped(replicas, parties, &among, uid))
 }
 
-/// The fewest clusters with room for all: those in use first, then the preferred, then the roomiest.
+/// The fewest clusters with room for all: those in use first, then the preferred, then the
+/// roomiest.
 fn fewest(replicas: i64, candidates: &[Candidate]) -> Vec<&Candidate> {
     let mut order: Vec<&Candidate> = candidates.iter().filter(|c| c.available > 0).collect();
     order.sort_by(|a, b| {

@@ -62,7 +62,8 @@ impl Streak {
     }
 }
 
-/// The condition `Ready` after a probe that counts. The moment stays while the verdict stays, and so
+/// The condition `Ready` after a probe that counts. The moment stays while the verdict stays, and
+/// so
 /// does the message while the reason stays: nothing is rewritten to say the same again.
 pub fn ready_condition(before: Option<&Condition>, probe: &Probe, now: Timestamp) -> Condition {
     let (status, reason, message) = probe.condition();
@@ -109,7 +110,8 @@ pub struct Patience {
 
 /// The taints that a member should have, and when to look again if that changes with time.
 ///
-/// Not ready: NoSchedule at once, NoExecute after the grace. Ready again: both stay until it has been
+/// Not ready: NoSchedule at once, NoExecute after the grace. Ready again: both stay until it has
+/// been
 /// ready for a while, so that a member that comes and goes does not make workloads come and go.
 pub fn taints(
     present: &[Taint],
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn a_lost_member_is_avoided_at_once_and_emptied_after_the_grace() {
         let own = Taint { key: "mine".into(), effect: "NoSchedule".into(), ..Default::default() };
-        let (early, wake) = taints(&[own.clone()], Some(&lost(100)), PATIENCE, at(110));
+        let (early, wake) = taints(std::slice::from_ref(&own), Some(&lost(100)), PATIENCE, at(110));
         assert_eq!(effects(&early), ["NoSchedule", "NoSchedule"]);
         assert_eq!(early[0], own);
         assert_eq!(wake, Some(SignedDuration::from_secs(20)));

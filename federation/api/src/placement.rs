@@ -35,7 +35,8 @@ pub struct Request<'a> {
     pub affinity: Option<&'a ClusterAffinity>,
 }
 
-/// The affinity groups to try, in order, each with its name: `observed` first, if it is one of them,
+/// The affinity groups to try, in order, each with its name: `observed` first, if it is one of
+/// them,
 /// so that a decision does not move back by itself.
 pub fn affinity_groups<'a>(
     placement: &'a Placement,

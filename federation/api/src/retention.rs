@@ -176,7 +176,8 @@ mod tests {
     fn replicas_stay_only_where_the_label_says_so() {
         let desired = |retained: &str| {
             json!({"apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"labels": {names::RETAIN_REPLICAS: retained}}, "spec": {"replicas": 2}})
+                "metadata": {"labels": {names::RETAIN_REPLICAS: retained}},
+                "spec": {"replicas": 2}})
         };
         let observed = json!({"spec": {"replicas": 7}});
         assert_eq!(retain(&desired("true"), &observed)["spec"]["replicas"], 7);

@@ -1,4 +1,5 @@
-//! `fedctl explain`: why an object is where it is, from the decision that is stored with its binding.
+//! `fedctl explain`: why an object is where it is, from the decision that is stored with its
+//! binding.
 
 use anyhow::{Context, Result, bail};
 use hansa_client::kube::Client;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hansa_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use hansa_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as ext;
 use hansa_client::kube::{Api, Client};
 use hansa_federation_api::{crds, names};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ fn objects() -> Result<Vec<(&'static str, Value)>> {
 }
 
 async fn established(client: &Client) -> Result<()> {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let api: Api<ext::CustomResourceDefinition> = Api::all(client.clone());
     for crd in crds::crds() {
         let name = crd.metadata.name.unwrap_or_default();
         let wait = tokio::time::timeout(ESTABLISH, until_established(&api, &name)).await;
@@ -72,7 +72,7 @@ async fn established(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn until_established(api: &Api<CustomResourceDefinition>, name: &str) -> Result<()> {
+async fn until_established(api: &Api<ext::CustomResourceDefinition>, name: &str) -> Result<()> {
     loop {
         let conditions = api.get(name).await?.status.and_then(|s| s.conditions).unwrap_or_default();
         if conditions.iter().any(|c| c.type_ == "Established" && c.status == "True") {

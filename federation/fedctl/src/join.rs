@@ -1,4 +1,5 @@
-//! `fedctl join`: a cluster becomes a member, with no more rights for the hub than it needs, and with
+//! `fedctl join`: a cluster becomes a member, with no more rights for the hub than it needs, and
+//! with
 //! nothing left behind if that fails.
 
 use std::time::Duration;

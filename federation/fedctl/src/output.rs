@@ -59,7 +59,8 @@ impl Table {
 
     /// Adds a row with a cell for every column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let one_line = |cell: String| cell.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.rows.push(cells.into_iter().map(one_line).collect());
     }
 
     /// Whether there are no rows.

@@ -40,7 +40,8 @@ pub enum Command {
     Rollback {
         /// The Plugin.
         name: String,
-        /// The digest of the version [default: the one before].
+        /// The digest of the version [default: what decides if that is not what is wanted, else the
+        /// one before].
         #[arg(long)]
         to: Option<String>,
         /// The file in the hub's plugin directory that holds the version; ConfigMaps are searched.
@@ -136,7 +137,8 @@ async fn rollback(
     dry_run: bool,
 ) -> Result<()> {
     let name = plugin.metadata.name.clone().unwrap_or_default();
-    let digest = match to.or_else(|| versions(plugin).into_iter().nth(1)) {
+    let earlier = || versions(plugin).into_iter().find(|digest| *digest != plugin.spec.digest);
+    let digest = match to.or_else(earlier) {
         Some(digest) => digest,
         None => return Err(Refused(format!("{name} has no earlier version")).into()),
     };

@@ -9,12 +9,14 @@ use hansa_client::{Change, ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_federation_api::kinds::{Cluster, OverrideSpec, ResourceBindingSpec, Work};
 use hansa_federation_api::names;
 use hansa_federation_api::overriding::Policy;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::diff::{Part, write};
 use crate::error::{Error, Result, code, found};
 use crate::hub::{Binding, Hub, exactly, name_of};
+use crate::scheduler;
 use crate::wiring::follow;
 use crate::works::{self, Destinations, destinations, manifest_for, origin};
 
@@ -65,10 +67,21 @@ async fn reconcile(hub: Arc<Hub>, key: ObjectKey) -> Result<Requeue> {
     let Some(template) = hub.template(&binding.spec.resource).await? else {
         return Ok(Requeue::Done);
     };
-    let destinations = destinations(&binding.spec);
+    let (destinations, wait) = paced(&binding);
     let outcome = dispatch(&hub, &binding, &template, &destinations).await;
     retract(&hub, &binding, &destinations).await?;
-    outcome
+    match (outcome?, wait) {
+        (Requeue::Done, Some(wait)) => Ok(Requeue::After(wait)),
+        (outcome, _) => Ok(outcome),
+    }
+}
+
+/// Where a binding's object goes just now, and when to look again if a move is held back.
+fn paced(binding: &Binding) -> (Destinations, Option<Duration>) {
+    let mut destinations = destinations(&binding.spec);
+    let decision = scheduler::stored(binding).unwrap_or_default();
+    let wait = works::pace(&mut destinations, binding, &decision, Timestamp::now());
+    (destinations, wait.and_then(|w| Duration::try_from(w).ok()))
 }
 
 /// Writes the Works of all targets; one member's trouble keeps no other from its Work.
@@ -167,7 +180,7 @@ async fn retract(hub: &Hub, binding: &Binding, destinations: &Destinations) -> R
     if live.uid() != binding.uid() {
         return Ok(());
     }
-    for work in surplus_works(surplus, &self::destinations(&live.spec)) {
+    for work in surplus_works(surplus, &paced(&live).0) {
         delete_work(hub, &work).await?;
     }
     Ok(())

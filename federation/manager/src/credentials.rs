@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::members::Member;
 
-/// The part of a token's life after which it is renewed, in percent: early enough that several tries
+/// The part of a token's life after which it is renewed, in percent: early enough that several
+/// tries
 /// fit before 80.
 const RENEW_AT: i64 = 70;
 /// Between two tries that failed.

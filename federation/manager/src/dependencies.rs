@@ -95,7 +95,8 @@ fn count_in(spec: &mut ResourceBindingSpec, by: &BindingSnapshot) {
     }
 }
 
-/// Takes a binding out of the counts of what it needs no more; what nobody needs and no policy placed
+/// Takes a binding out of the counts of what it needs no more; what nobody needs and no policy
+/// placed
 /// goes.
 async fn release(hub: &Hub, key: &ObjectKey, wanted: &[ObjectReference]) -> Result<()> {
     for other in hub.bindings.list_in(&key.namespace) {

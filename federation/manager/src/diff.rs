@@ -39,7 +39,8 @@ pub enum Part {
     Status,
 }
 
-/// Writes the difference between two versions of an object, if there is one, and fails if the object
+/// Writes the difference between two versions of an object, if there is one, and fails if the
+/// object
 /// has changed since `old` was read. Returns what the server now holds.
 pub async fn write<K>(api: &Api<K>, old: &K, new: &K, part: Part) -> Result<Option<K>, kube::Error>
 where

@@ -1,6 +1,7 @@
 //! Execution: Works → objects in one member.
 //!
-//! Each member has its own queue and workers, so that one that does not answer delays nobody else. An
+//! Each member has its own queue and workers, so that one that does not answer delays nobody else.
+//! An
 //! object is written only if it differs from what its Work says; it is deleted only after the hub
 //! itself says that its Work is on the way out.
 

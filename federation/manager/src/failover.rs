@@ -1,4 +1,5 @@
-//! Failover: bindings leave members whose NoExecute taints they do not tolerate; the copy left behind
+//! Failover: bindings leave members whose NoExecute taints they do not tolerate; the copy left
+//! behind
 //! is given up when its replacement is healthy.
 
 use std::sync::Arc;

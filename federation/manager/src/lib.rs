@@ -27,7 +27,7 @@ mod works;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use hansa_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as ext;
 use hansa_client::LeaderElector;
 use hansa_client::kube::{Api, Client};
 use hansa_federation_api::{crds, names};
@@ -69,7 +69,7 @@ pub async fn run(
 
 /// Returns when every kind of the federation is served.
 async fn kinds_exist(hub: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(hub.clone());
+    let api: Api<ext::CustomResourceDefinition> = Api::all(hub.clone());
     for crd in crds::crds() {
         let name = crd.metadata.name.unwrap_or_default();
         while !is_established(&api, &name).await {
@@ -78,7 +78,7 @@ async fn kinds_exist(hub: &Client) {
     }
 }
 
-async fn is_established(api: &Api<CustomResourceDefinition>, name: &str) -> bool {
+async fn is_established(api: &Api<ext::CustomResourceDefinition>, name: &str) -> bool {
     let Ok(Some(crd)) = api.get_opt(name).await else { return false };
     let conditions = crd.status.and_then(|s| s.conditions).unwrap_or_default();
     conditions.iter().any(|c| c.type_ == "Established" && c.status == "True")

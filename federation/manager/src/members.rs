@@ -173,7 +173,8 @@ impl Member {
         self.breaker.lock().count(true, Instant::now());
     }
 
-    /// The federation's objects of a kind in the member; new kinds are to be followed by the caller.
+    /// The federation's objects of a kind in the member; new kinds are to be followed by the
+    /// caller.
     pub fn managed(&self, served: &Served) -> (Informer<DynamicObject>, bool) {
         let config = watcher::Config::default().labels(&format!("{}=true", names::MANAGED_LABEL));
         let informer = self.informers.dynamic_with(&served.resource, config);

@@ -1,4 +1,5 @@
-//! Namespace: every namespace of the hub exists in every member, reserved ones and those that say no
+//! Namespace: every namespace of the hub exists in every member, reserved ones and those that say
+//! no
 //! apart.
 
 use std::sync::Arc;
@@ -91,7 +92,8 @@ async fn put(hub: &Hub, namespace: &Namespace) -> Result<Requeue> {
     outcome
 }
 
-/// A namespace as its members are to have it: an existing one is adopted, for sameness of namespaces
+/// A namespace as its members are to have it: an existing one is adopted, for sameness of
+/// namespaces
 /// is what a federation is about.
 fn template(namespace: &Namespace) -> Result<Value> {
     let mut template = serde_json::to_value(namespace)?;

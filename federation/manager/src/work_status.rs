@@ -1,6 +1,7 @@
 //! Work status: a member's objects → their Works → bindings → templates on the hub.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use hansa_client::kube::api::{DynamicObject, Patch, PatchParams};
@@ -20,6 +21,9 @@ use crate::hub::{Binding, Hub, whole};
 use crate::kinds::Served;
 use crate::members::Member;
 use crate::wiring::follow;
+
+/// How soon a report is tried again that had to wait for a first list.
+const FIRST_LIST: Duration = Duration::from_millis(200);
 
 /// The federation's objects of a kind in a member; each change of one is reported, and repaired if
 /// it was nobody's of ours.
@@ -56,7 +60,11 @@ async fn report(hub: Arc<Hub>, member: Arc<Member>, key: ObjectKey) -> Result<Re
     let mut next = Work::clone(&work);
     let mut statuses = Vec::new();
     for (ordinal, manifest) in work.spec.workload.manifests.iter().enumerate() {
-        statuses.extend(observed_status(&member, &work, ordinal, manifest).await?);
+        match observed_status(&member, &work, ordinal, manifest).await? {
+            Seen::Status(status) => statuses.push(*status),
+            Seen::Absent => {}
+            Seen::NotYet => return Ok(Requeue::After(FIRST_LIST)),
+        }
     }
     next.status.manifest_statuses = statuses;
     let api = hub.works_in(work.namespace());
@@ -64,23 +72,37 @@ async fn report(hub: Arc<Hub>, member: Arc<Member>, key: ObjectKey) -> Result<Re
     Ok(Requeue::Done)
 }
 
-/// What the member says about one manifest; nothing if the object is not there.
+/// What is known of a manifest's object in the member.
+enum Seen {
+    /// Its report.
+    Status(Box<ManifestStatus>),
+    /// It is not there.
+    Absent,
+    /// The first list is not in, so nothing can be said and nothing is taken back.
+    NotYet,
+}
+
+/// What the member says about one manifest.
 async fn observed_status(
     member: &Arc<Member>,
     work: &Work,
     ordinal: usize,
     manifest: &Value,
-) -> Result<Option<ManifestStatus>> {
+) -> Result<Seen> {
     let served =
         member.call_discovery(text(manifest, "/apiVersion"), text(manifest, "/kind")).await?;
     let informer = observe(member, &served);
     let (namespace, name) =
         (text(manifest, "/metadata/namespace"), text(manifest, "/metadata/name"));
-    let Some(object) = informer.get(namespace, name) else { return Ok(None) };
+    if !informer.is_synced() {
+        return Ok(Seen::NotYet);
+    }
+    let Some(object) = informer.get(namespace, name) else { return Ok(Seen::Absent) };
     let object = whole(&object, &served)?;
     let identifier = identifier(ordinal, &served, &object);
     let before = work.status.manifest_statuses.iter().find(|s| s.identifier == identifier);
-    Ok(Some(manifest_status(identifier, before, &object, Timestamp::now())))
+    let status = manifest_status(identifier, before, &object, Timestamp::now());
+    Ok(Seen::Status(Box::new(status)))
 }
 
 fn identifier(ordinal: usize, served: &Served, object: &Value) -> ResourceIdentifier {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use hansa_federation_api::decision::Decision;
 use hansa_federation_api::kinds::{
     Cluster, ConflictResolution, PurgeMode, ResourceBindingSpec, TargetCluster, Work, WorkSpec,
     WorkloadTemplate,
 };
 use hansa_federation_api::overriding::{self, OverrideError, Policy};
-use hansa_federation_api::{aggregation, interpreter, manifest, names, retention};
+use hansa_federation_api::{aggregation, failover, interpreter, manifest, names, retention};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::hub::Binding;
@@ -36,6 +38,43 @@ pub fn destinations(spec: &ResourceBindingSpec) -> Destinations {
         .filter(|c| !targets.iter().any(|t| t.name == *c))
         .collect();
     Destinations { targets, keeping }
+}
+
+/// Holds a move back until it can do no harm: as long as a member that gains replicas does not have
+/// them all available, those that lose some keep what they had. Returns when to give up waiting.
+pub fn pace(
+    destinations: &mut Destinations,
+    binding: &Binding,
+    decision: &Decision,
+    now: Timestamp,
+) -> Option<SignedDuration> {
+    let before = &decision.moved_from;
+    let had = |name: &str| before.iter().find(|t| t.name == name).map_or(0, |t| t.replicas);
+    let available = |name: &str| {
+        let items = &binding.status.aggregated_status;
+        let item = items.iter().find(|i| i.cluster_name == name);
+        item.and_then(|i| i.status["availableReplicas"].as_i64()).unwrap_or(0)
+    };
+    let since = decision.at.map(|at| now.duration_since(at))?;
+    let waiting = destinations
+        .targets
+        .iter()
+        .any(|t| t.replicas > had(&t.name) && available(&t.name) < i64::from(t.replicas));
+    if before.is_empty() || !waiting || since >= failover::DEFAULT_GRACE {
+        return None;
+    }
+    for target in &mut destinations.targets {
+        target.replicas = target.replicas.max(had(&target.name));
+    }
+    let leaving =
+        |name: &str| binding.spec.graceful_eviction_tasks.iter().any(|t| t.from_cluster == name);
+    for old in before.iter().filter(|t| !leaving(&t.name)) {
+        let known = destinations.targets.iter().any(|t| t.name == old.name);
+        if !known && !destinations.keeping.contains(&old.name) {
+            destinations.keeping.push(old.name.clone());
+        }
+    }
+    Some(failover::DEFAULT_GRACE - since)
 }
 
 /// The manifest for one member.
@@ -138,7 +177,6 @@ pub fn updated(existing: &Work, wanted: &Work) -> Work {
 #[cfg(test)]
 mod tests {
     use hansa_client::ObjectKey;
-    use hansa_federation_api::failover;
 
     use super::*;
 
@@ -186,6 +224,31 @@ mod tests {
         assert_eq!(destinations.keeping, ["eu"]);
         spec.graceful_eviction_tasks[0].purge_mode = PurgeMode::Directly;
         assert!(super::destinations(&spec).keeping.is_empty());
+    }
+
+    #[test]
+    fn a_move_takes_away_only_what_has_arrived_elsewhere() {
+        let mut binding = binding(json!({"replicas": 6, "clusters": [
+            {"name": "eu", "replicas": 1}, {"name": "us", "replicas": 5}]}));
+        let old = |name: &str, replicas| TargetCluster { name: name.into(), replicas };
+        let decision = Decision {
+            at: Some(Timestamp::UNIX_EPOCH),
+            moved_from: vec![old("ap", 1), old("eu", 4), old("us", 1)],
+            ..Decision::default()
+        };
+        let paced = |binding: &Binding, second: i64| {
+            let mut destinations = destinations(&binding.spec);
+            let now = Timestamp::from_second(second).unwrap();
+            let wait = pace(&mut destinations, binding, &decision, now);
+            let replicas: Vec<i32> = destinations.targets.iter().map(|t| t.replicas).collect();
+            (replicas, destinations.keeping, wait.is_some())
+        };
+        assert_eq!(paced(&binding, 1), (vec![4, 5], vec!["ap".to_owned()], true));
+        assert_eq!(paced(&binding, 600), (vec![1, 5], vec![], false));
+        binding.status.aggregated_status = serde_json::from_value(json!([
+            {"clusterName": "us", "status": {"availableReplicas": 5}}]))
+        .unwrap();
+        assert_eq!(paced(&binding, 1), (vec![1, 5], vec![], false));
     }
 
     #[test]

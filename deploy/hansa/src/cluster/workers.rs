@@ -82,7 +82,13 @@ fn start_cloud(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) {
 fn start_federation(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) {
     let (client, host) = (clients.component(identity::FEDERATION), host.clone());
     cluster.supervisor.spawn("federation-manager", move |stop| {
-        let config = hansa_federation_manager::Config::default();
+        // Regions of one machine: a loss shows within seconds.
+        let config = hansa_federation_manager::Config {
+            probe_period: Duration::from_secs(1),
+            eviction_grace: Some(Duration::from_secs(5)),
+            recovery: Duration::from_secs(3),
+            ..Default::default()
+        };
         hansa_federation_manager::run(config, client.clone(), host.federation(), stop)
     });
 }

@@ -9,7 +9,8 @@ use super::{ResourceHealth, define_kind};
 
 define_kind!(
     /// Objects for the member whose execution namespace it is in.
-    Work, "Work", "work.karmada.io"/"v1alpha1", "works", NamespaceResourceScope, WorkSpec, WorkStatus
+    Work, "Work", "work.karmada.io"/"v1alpha1", "works", NamespaceResourceScope,
+    WorkSpec, WorkStatus
 );
 
 /// The objects.

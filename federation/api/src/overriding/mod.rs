@@ -181,7 +181,7 @@ mod tests {
         let spec = spec(json!({"labelsOverrider": [{"operator": "add", "value": {"x": "y"}}]}));
         let policy = Policy { namespace: Some("shop"), name: "p", spec: &spec };
         let us = cluster("us", "", "", &[]);
-        assert_eq!(apply(&web(), &us, &[policy.clone()]).unwrap(), web());
+        assert_eq!(apply(&web(), &us, std::slice::from_ref(&policy)).unwrap(), web());
         let elsewhere = Policy { namespace: Some("other"), ..policy };
         let eu = cluster("eu", "", "", &[]);
         assert_eq!(apply(&web(), &eu, &[elsewhere]).unwrap(), web());

@@ -1,6 +1,7 @@
 //! Scheduler: bindings → clusters and replicas, with the reasons stored beside.
 //!
-//! A binding is decided again only when something that a decision depends on has changed: the digest
+//! A binding is decided again only when something that a decision depends on has changed: the
+//! digest
 //! of all inputs is part of the stored decision. When nothing fits, what was decided before stays.
 
 mod advisor;
@@ -14,7 +15,7 @@ use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use hansa_client::{Change, ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_federation_api::decision::{DecidedBy, Decision};
 use hansa_federation_api::health;
-use hansa_federation_api::kinds::{Cluster, ResourceBindingStatus};
+use hansa_federation_api::kinds::{Cluster, ResourceBindingStatus, TargetCluster};
 use hansa_federation_api::names;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -96,7 +97,7 @@ impl Scheduler {
         };
         let before = stored(&binding);
         let Some(plan) = self.decide(&binding, before.as_ref()) else {
-            return self.observe_generation(&binding).await;
+            return self.settle(&binding, before.as_ref()).await;
         };
         let fits = plan.targets.is_some();
         self.store(&binding, plan).await?;
@@ -129,6 +130,7 @@ impl Scheduler {
     async fn store(&self, binding: &Binding, plan: Plan) -> Result<()> {
         let now = health::whole_seconds(Timestamp::now());
         let Plan { targets, mut decision } = plan;
+        decision.moved_from = moved_from(binding, targets.as_deref());
         if let Some(before) = stored(binding) {
             decision.at = before.at;
             if decision == before {
@@ -158,12 +160,28 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Says in the status that a new generation brought nothing to decide.
-    async fn observe_generation(&self, binding: &Binding) -> Result<Requeue> {
+    /// Makes the status say what the stored decision says, for this generation: one that brought
+    /// nothing to decide, or one whose status could not be written at once.
+    async fn settle(&self, binding: &Binding, decision: Option<&Decision>) -> Result<Requeue> {
+        let Some(decision) = decision else { return Ok(Requeue::Done) };
         let mut next = binding.clone();
-        next.status.scheduler_observed_generation = binding.metadata.generation;
+        let at = decision.at.unwrap_or_else(Timestamp::now);
+        report(&mut next.status, decision, binding.metadata.generation, false, at);
         self.hub.write_binding(binding, &next, Part::Status).await?;
         Ok(Requeue::Done)
+    }
+}
+
+/// Where replicas are moved away from: the targets before, if their sum stays. The move goes on
+/// until
+/// the next one, whatever else is decided in between.
+fn moved_from(binding: &Binding, targets: Option<&[TargetCluster]>) -> Vec<TargetCluster> {
+    let before = &binding.spec.clusters;
+    let sum = |of: &[TargetCluster]| of.iter().map(|t| i64::from(t.replicas)).sum::<i64>();
+    match targets {
+        Some(now) if now != before && sum(now) == sum(before) && sum(now) > 0 => before.clone(),
+        Some(now) if now != before => Vec::new(),
+        _ => stored(binding).map(|d| d.moved_from).unwrap_or_default(),
     }
 }
 
@@ -177,7 +195,7 @@ fn is_ours(binding: &Binding) -> bool {
 }
 
 /// The decision that is stored with a binding.
-fn stored(binding: &Binding) -> Option<Decision> {
+pub fn stored(binding: &Binding) -> Option<Decision> {
     serde_json::from_str(binding.annotation(names::DECISION)).ok()
 }
 

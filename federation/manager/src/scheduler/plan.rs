@@ -253,7 +253,8 @@ fn heed(verdict: &mut ClusterVerdict, advice: &Advice) {
     }
 }
 
-/// The digest of all that a decision depends on. Room is left out on purpose: it changes all the time
+/// The digest of all that a decision depends on. Room is left out on purpose: it changes all the
+/// time
 /// and what is placed stays.
 pub fn inputs(binding: &ResourceBindingSpec, clusters: &[&Cluster], by: &DecidedBy) -> String {
     let facts: Vec<serde_json::Value> = clusters.iter().map(|c| facts(c, binding)).collect();
@@ -337,7 +338,8 @@ mod tests {
     fn cluster(name: &str) -> Cluster {
         let mut cluster = Cluster::new(name, Default::default());
         cluster.status.api_enablements = serde_json::from_value(json!([
-            {"groupVersion": "apps/v1", "resources": [{"name": "deployments", "kind": "Deployment"}]}]))
+            {"groupVersion": "apps/v1",
+             "resources": [{"name": "deployments", "kind": "Deployment"}]}]))
         .unwrap();
         cluster
     }
