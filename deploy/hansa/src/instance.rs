@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hansa_component::ComponentState;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Which;
@@ -64,7 +65,7 @@ pub struct Instance {
 }
 
 /// The right to run a cluster: one process at a time holds it.
-pub struct RunLock(#[allow(dead_code)] nix::fcntl::Flock<File>);
+pub struct RunLock(#[allow(dead_code)] Flock<File>);
 
 impl Instance {
     /// The instance that the arguments name.
@@ -190,7 +191,9 @@ impl Instance {
 
     /// Whether a process runs this cluster.
     pub fn is_running(&self) -> bool {
-        self.dir.join(LOCK).exists() && self.lock().is_err()
+        // A shared lock: commands that look at the same time do not mistake each other for it.
+        let file = File::open(self.dir.join(LOCK));
+        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
     }
 
     /// Takes the right to run the cluster.
@@ -199,11 +202,16 @@ impl Instance {
     /// If another process has it.
     pub fn lock(&self) -> Result<RunLock> {
         let path = self.dir.join(LOCK);
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-            .map(RunLock)
-            .map_err(|(_, error)| error)
-            .with_context(|| format!("failed to lock {}: the cluster runs already", path.display()))
+        let mut file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        for _ in 0..LOCK_TRIES {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(RunLock(held)),
+                // Whoever only looks lets go at once.
+                Err((back, _)) => file = back,
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        bail!("failed to lock {}: the cluster runs already", path.display())
     }
 
     /// The administrator's kubeconfig.
@@ -267,6 +275,7 @@ impl Settings {
 }
 
 const LOCK: &str = "lock";
+const LOCK_TRIES: u32 = 10;
 const POINTER: &str = "data-dir";
 
 /// `$XDG_DATA_HOME/hansa`, or `~/.local/share/hansa`.

@@ -28,7 +28,9 @@ pub use control_plane::open_store;
 
 /// How long components may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-const LOG_FILTER: &str = "info,kube=warn,kube_client=off,tower=warn,hyper=warn,h2=warn,rustls=warn,wasmtime=warn";
+/// What clients say of a member that does not answer is in the Cluster's conditions.
+const LOG_FILTER: &str =
+    "info,kube=warn,kube_client=off,tower=warn,hyper=warn,h2=warn,rustls=warn,wasmtime=warn";
 
 /// What the parts of a cluster share while it runs.
 pub struct Cluster {
