@@ -4,7 +4,6 @@
 
 mod bundle;
 pub mod decode;
-pub mod protobuf;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

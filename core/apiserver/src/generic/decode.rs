@@ -1,7 +1,7 @@
 //! From a request's bytes to an object of the resource's kind.
 
 use hansa_api::gvk::GroupVersionKind;
-use hansa_api::schema::{builtin, decode, protobuf};
+use hansa_api::schema::{builtin, decode};
 use hansa_api::status::ApiError;
 use serde_json::Value;
 
@@ -16,8 +16,6 @@ pub enum Format {
     Json,
     /// `application/yaml`.
     Yaml,
-    /// `application/vnd.kubernetes.protobuf`, for built-in kinds.
-    Protobuf,
 }
 
 /// An object read from a body, and what was odd about it.
@@ -61,10 +59,6 @@ pub fn parse(bytes: &[u8], format: Format, kind: &str) -> Result<Decoded, ApiErr
                 std::str::from_utf8(bytes).map_err(|error| unrecognized(error.to_string()))?;
             let obj = serde_saphyr::from_str(text)
                 .map_err(|error| unrecognized(format!("yaml parse error: {error}")))?;
-            Ok(Decoded { obj, complaints: Vec::new() })
-        }
-        Format::Protobuf => {
-            let obj = protobuf::decode(bytes).map_err(|error| unrecognized(error.to_string()))?;
             Ok(Decoded { obj, complaints: Vec::new() })
         }
     }

@@ -18,12 +18,11 @@ pub const BODIES: [&str; 3] =
 /// The format of a request's body; JSON if the client does not say.
 ///
 /// # Errors
-/// 415 for anything but JSON, YAML and Kubernetes' protobuf.
+/// 415 for anything but JSON and YAML; protobuf became JSON in `filters/transcode` before.
 pub fn body_format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
         _ => Err(ApiError::unsupported_media_type(&BODIES)),
     }
 }
@@ -39,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_json_yaml_or_protobuf() {
+    fn bodies_are_json_or_yaml() {
         let format = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, text.parse().unwrap());
@@ -47,8 +46,6 @@ mod tests {
         };
         assert_eq!(format("application/json; charset=utf-8").unwrap(), Format::Json);
         assert_eq!(format("application/YAML").unwrap(), Format::Yaml);
-        let protobuf = "application/vnd.kubernetes.protobuf";
-        assert_eq!(format(protobuf).unwrap(), Format::Protobuf);
         for odd in ["application/cbor", "text/html"] {
             assert_eq!(format(odd).unwrap_err().code, 415, "{odd}");
         }

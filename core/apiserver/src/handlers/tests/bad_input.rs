@@ -28,7 +28,6 @@ fn bodies() -> Vec<Case> {
         ),
         post(JSON, r#"{"metadata":{"name":"a","labels":{"-":"b"}}}"#, 422, "metadata.labels"),
         post(JSON, r#"{"metadata":{"name":"a","resourceVersion":"1"}}"#, 400, "should not be set"),
-        post("application/vnd.kubernetes.protobuf", "{}", 400, "expected prefix [107 56 115 0]"),
         post("application/cbor", "{}", 415, "accepted media types"),
         post("text/html", "<p>", 415, "unknown format"),
     ]
