@@ -27,16 +27,21 @@ fn workspace() -> BTreeMap<String, Crate> {
     command.manifest_path(root().join("Cargo.toml")).no_deps();
     let metadata = command.exec().expect("cargo metadata runs");
     let names: BTreeSet<_> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
-    metadata.packages.iter().map(|package| (package.name.to_string(), read(package, &names))).collect()
+    metadata
+        .packages
+        .iter()
+        .map(|package| (package.name.to_string(), read(package, &names)))
+        .collect()
 }
 
 fn read(package: &Package, names: &BTreeSet<String>) -> Crate {
     let folder = package.manifest_path.parent().expect("a manifest lies in a folder");
     let place = folder.as_std_path().strip_prefix(root()).expect("it lies below the root");
     let of = |dev: bool| {
-        let wanted = package.dependencies.iter().filter(move |dependency| {
-            (dependency.kind == DependencyKind::Development) == dev
-        });
+        let wanted = package
+            .dependencies
+            .iter()
+            .filter(move |dependency| (dependency.kind == DependencyKind::Development) == dev);
         wanted.map(|dependency| dependency.name.clone()).collect::<BTreeSet<_>>()
     };
     Crate {

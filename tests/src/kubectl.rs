@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::stream::Lines;
 
 /// The longest that one command may take, in seconds.
-const LIMIT_SECS: &str = "90";
+pub(crate) const LIMIT_SECS: &str = "90";
 
 /// A version of kubectl that must work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +167,9 @@ impl Kubectl {
     }
 }
 
-fn output(command: &mut Command) -> Output {
-    let output = command.output().expect("timeout and kubectl run");
+/// Runs a command to its end.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let output = command.output().expect("timeout and what it runs are there");
     Output {
         success: output.status.success(),
         code: output.status.code(),

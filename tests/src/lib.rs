@@ -4,6 +4,7 @@
 //! All tests of one run share two member clusters ([`hollow`] and [`wasm`]); each works in a namespace
 //! of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
 
+pub mod federation;
 pub mod http;
 pub mod kubectl;
 pub mod local;
@@ -13,10 +14,11 @@ pub mod wait;
 
 use std::sync::LazyLock;
 
+pub use federation::League;
 pub use http::{Answer, Http};
 pub use kubectl::{Kubectl, Output, Version};
 pub use local::Local;
-pub use process::{Cluster, Options};
+pub use process::{Cluster, Options, guests};
 pub use wait::{eventually, soon};
 
 /// The reference under which the wasm clusters know the sample component.

@@ -15,7 +15,7 @@ use crate::wait::{eventually, soon};
 /// What kind of cluster to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Its name.
+    /// Its name, and its region's.
     pub name: &'static str,
     /// `wasm` or `hollow`.
     pub runtime: &'static str,
@@ -105,10 +105,20 @@ impl Cluster {
         fs::read_to_string(self.dir().join("pki/ca.crt")).expect("the CA's certificate is there")
     }
 
+    /// The key that signs the tokens of service accounts, PEM.
+    pub fn service_account_key_pem(&self) -> Vec<u8> {
+        fs::read(self.dir().join("pki/sa.key")).expect("the signing key is there")
+    }
+
+    /// A kubectl in a namespace that is there, or will be.
+    pub fn kubectl_in(&self, version: Version, namespace: &str) -> Kubectl {
+        Kubectl::new(version, self.kubeconfig(), self.home.path(), namespace)
+    }
+
     /// A kubectl with a namespace of its own, which this makes.
     pub fn kubectl(&self, version: Version, scenario: &str) -> Kubectl {
         let namespace = format!("{}-{}", scenario.replace('_', "-"), version.suffix());
-        let kubectl = Kubectl::new(version, self.kubeconfig(), self.home.path(), &namespace);
+        let kubectl = self.kubectl_in(version, &namespace);
         kubectl.ok(&["create", "namespace", &namespace]);
         soon("the namespace has its service account", || {
             kubectl.run(&["get", "serviceaccount", "default"]).success
@@ -178,6 +188,7 @@ fn keep(options: &Options, home: &Path, port: u16) -> Child {
         false => args.extend([
             format!("--runtime={}", options.runtime),
             format!("--nodes={}", options.nodes),
+            format!("--region={}", options.name),
         ]),
     }
     args.push(format!("--api-port={port}"));
@@ -194,7 +205,7 @@ fn keep(options: &Options, home: &Path, port: u16) -> Child {
 
 /// `hansa` with everything of its own below `home`.
 fn hansa(home: &Path) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(binary("hansa"));
     command.env("XDG_DATA_HOME", home.join("data"));
     command.env("KUBECONFIG", home.join("kubeconfig"));
     command.env("HOME", home);
@@ -202,16 +213,20 @@ fn hansa(home: &Path) -> Command {
     command
 }
 
-/// The built binary beside the test's own.
-fn binary() -> PathBuf {
+/// A built binary beside the test's own.
+pub(crate) fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
     let profile = own.parent().and_then(Path::parent).expect("it lies in target/<profile>/deps");
-    let binary = profile.join("hansa");
+    let binary = profile.join(name);
     assert!(binary.exists(), "{} is missing: run `cargo build --bins`", binary.display());
     binary
 }
 
-fn guests() -> PathBuf {
+/// Where the built guests lie.
+///
+/// # Panics
+/// If they are not built.
+pub fn guests() -> PathBuf {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests");
     assert!(guests.is_dir(), "{} is missing: run `cargo xtask guests`", guests.display());
     guests

@@ -47,9 +47,6 @@ pub struct TypeMeta {
 pub trait Kind: k8s_openapi::Resource {
     /// The type meta that every object of this kind carries.
     fn type_meta() -> TypeMeta {
-        TypeMeta {
-            api_version: Self::API_VERSION.into(),
-            kind: Self::KIND.into(),
-        }
+        TypeMeta { api_version: Self::API_VERSION.into(), kind: Self::KIND.into() }
     }
 }

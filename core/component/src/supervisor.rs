@@ -85,7 +85,11 @@ impl Supervisor {
             let states = self.states();
             let running = states.iter().filter(|(_, state)| state.health != Health::Stopped);
             let names: Vec<_> = running.map(|(name, _)| name.as_str()).collect();
-            tracing::warn!(?grace, components = names.join(" "), "still run after the grace period");
+            tracing::warn!(
+                ?grace,
+                components = names.join(" "),
+                "still run after the grace period"
+            );
         }
     }
 

@@ -19,7 +19,8 @@ pub async fn run() {
     for clients in [1, 16, 64] {
         let before = cpu_secs(&cluster);
         let count =
-            load(&cluster, clients, "ConfigMap", move |n| config_map(&format!("c{clients}-{n}"))).await;
+            load(&cluster, clients, "ConfigMap", move |n| config_map(&format!("c{clients}-{n}")))
+                .await;
         cpu_per_request("ConfigMap", cpu_secs(&cluster) - before, count);
     }
     for clients in [1, 16, 64] {
