@@ -64,12 +64,17 @@ impl Network {
     }
 }
 
-/// Reserves `wanted`, or, for a new cluster, the first range that no running cluster holds and that
-/// is not in `known` (those of stopped clusters).
+/// Reserves `wanted`, or, for a new cluster, a range that no running cluster holds and that is not in
+/// `known` (those of stopped clusters). The search begins where `seed` leads, so that a cluster seldom
+/// gets what another user's stopped cluster will want back.
 ///
 /// # Errors
 /// If the wanted range is held by another cluster, or none is free.
-pub fn reserve(wanted: Option<Network>, known: &[Network]) -> anyhow::Result<Reservation> {
+pub fn reserve(
+    wanted: Option<Network>,
+    known: &[Network],
+    seed: &[u8],
+) -> anyhow::Result<Reservation> {
     if let Some(network) = wanted {
         let held = hold(network).with_context(|| {
             format!(
@@ -79,8 +84,9 @@ pub fn reserve(wanted: Option<Network>, known: &[Network]) -> anyhow::Result<Res
         })?;
         return Ok(Reservation { network, _held: held });
     }
-    let free = (0..RANGES).map(Network).filter(|network| !known.contains(network));
-    for network in free {
+    let first = seed.iter().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
+    let ranges = (0..RANGES).map(|step| Network(first.wrapping_add(step) % RANGES));
+    for network in ranges.filter(|network| !known.contains(network)) {
         if let Ok(held) = hold(network) {
             return Ok(Reservation { network, _held: held });
         }
@@ -120,16 +126,16 @@ mod tests {
 
     #[test]
     fn a_range_is_held_once() {
-        let first = reserve(None, &[]).unwrap();
-        assert!(reserve(Some(first.network), &[]).is_err());
-        let second = reserve(None, &[]).unwrap();
+        let first = reserve(None, &[], b"a").unwrap();
+        assert!(reserve(Some(first.network), &[], b"a").is_err());
+        let second = reserve(None, &[], b"a").unwrap();
         assert_ne!(first.network, second.network);
     }
 
     #[test]
     fn stopped_clusters_keep_their_ranges() {
         let all: Vec<_> = (0..RANGES - 1).map(Network).collect();
-        let last = reserve(None, &all);
+        let last = reserve(None, &all, b"a");
         assert!(last.is_err() || last.unwrap().network == Network(RANGES - 1));
     }
 }

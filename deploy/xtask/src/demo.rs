@@ -185,6 +185,7 @@ impl Demo {
         self.wait("both members to be Ready", || {
             for (name, ..) in MEMBERS {
                 self.expect_ready(name, "True")?;
+                self.expect_counted(name)?;
             }
             Ok(())
         })?;
@@ -203,6 +204,15 @@ impl Demo {
         let status = ready.map(|ready| ready["status"].clone()).unwrap_or_default();
         if status != wanted {
             bail!("cluster {cluster} is Ready={status}, not {wanted}");
+        }
+        Ok(())
+    }
+
+    /// The hub has counted the member's nodes.
+    fn expect_counted(&self, cluster: &str) -> Result<()> {
+        let object = self.get(HUB, &["get", "clusters.cluster.karmada.io", cluster])?;
+        if object["status"]["nodeSummary"].is_null() {
+            bail!("the nodes of {cluster} are not counted yet");
         }
         Ok(())
     }
@@ -338,7 +348,8 @@ impl Demo {
                 self.touch_template()?;
                 bail!("{bad} is {}", condition["reason"]);
             }
-            println!("{bad}: {} ({})", condition["reason"], condition["message"]);
+            let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+            println!("{bad}: {} ({})", text("reason"), text("message"));
             Ok(())
         })?;
         self.expect_active("prefer", good)?;

@@ -54,7 +54,8 @@ pub fn run(instance: Instance, mut settings: Settings) -> Result<()> {
     logging::init(LOG_FILTER, logging::Format::Text);
     let _only_one = instance.lock()?;
     let (own, others) = crate::commands::up::networks(&settings)?;
-    let reservation = network::reserve(own, &others)?;
+    let seed = instance.dir.as_os_str().as_encoded_bytes();
+    let reservation = network::reserve(own, &others, seed)?;
     settings.network = reservation.network.index();
     instance.save_settings(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
