@@ -4,7 +4,14 @@ use hansa_tests::Kubectl;
 
 use crate::scenario::{config_map, deployment, on};
 
-on!(hollow: creates_once, generators, apply_removes_what_the_file_no_longer_has, diff_tells_and_changes_nothing, edits, dry_runs);
+on!(hollow:
+    creates_once,
+    generators,
+    apply_removes_what_the_file_no_longer_has,
+    diff_tells_and_changes_nothing,
+    edits,
+    dry_runs,
+);
 
 const ENV: &str = "{.spec.template.spec.containers[0].env[*].name}";
 

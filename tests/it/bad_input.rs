@@ -10,8 +10,8 @@ on!(hollow: broken_files, unknown_fields, bad_names, stale_versions);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const JSON: &str = "application/json";
 
-/// A bad body: what it shows, its media type, itself, and the answer's code, reason and a part of its
-/// message.
+/// A bad body: what it shows, its media type, itself, and the answer's code, reason and a part of
+/// its message.
 type Body = (&'static str, &'static str, &'static str, u16, &'static str, &'static str);
 
 const BODIES: &[Body] = &[

@@ -4,7 +4,12 @@ use hansa_tests::{Kubectl, soon};
 
 use crate::scenario::on;
 
-on!(hollow: schemas_default_prune_and_refuse, subresources_and_columns, gone_with_its_definition, refused_definitions);
+on!(hollow:
+    schemas_default_prune_and_refuse,
+    subresources_and_columns,
+    gone_with_its_definition,
+    refused_definitions,
+);
 
 /// A definition whose group is this scenario's own: definitions have no namespace.
 fn definition(kubectl: &Kubectl) -> String {

@@ -4,7 +4,16 @@ use hansa_tests::{Kubectl, soon};
 
 use crate::scenario::{config_map, deployment, on, pod};
 
-on!(hollow: foreground, background, orphans, gracefully, by_force, by_selector, a_namespace_takes_all_with_it, waits);
+on!(hollow:
+    foreground,
+    background,
+    orphans,
+    gracefully,
+    by_force,
+    by_selector,
+    a_namespace_takes_all_with_it,
+    waits,
+);
 
 fn running(kubectl: &Kubectl) {
     kubectl.apply(&deployment("web", 2));

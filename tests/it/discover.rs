@@ -1,10 +1,17 @@
-//! What a cluster says of itself: explain, api-resources, api-versions, cluster-info, version, events.
+//! What a cluster says of itself: explain, api-resources, api-versions, cluster-info, version,
+//! events.
 
 use hansa_tests::{Kubectl, soon};
 
 use crate::scenario::{on, pod};
 
-on!(hollow: explains, lists_its_resources, says_where_and_what_it_is, events_tell_what_happened, contexts);
+on!(hollow:
+    explains,
+    lists_its_resources,
+    says_where_and_what_it_is,
+    events_tell_what_happened,
+    contexts,
+);
 
 fn explains(kubectl: &Kubectl) {
     let env = kubectl.ok(&["explain", "pod.spec.containers.env"]);

@@ -1,14 +1,17 @@
 //! The one integration binary.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
 
 mod apply;
 mod auth;
 mod bad_input;
 mod change;
+mod containerd;
 mod crash;
 mod crd;
 mod delete;
 mod describe;
 mod discover;
+mod federation;
 mod get;
 mod nodes;
 mod policies;

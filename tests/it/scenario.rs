@@ -1,5 +1,5 @@
-//! Every scenario runs with both versions of kubectl, each in a namespace of its own; and the objects
-//! that many of them use.
+//! Every scenario runs with both versions of kubectl, each in a namespace of its own; and the
+//! objects that many of them use.
 
 /// Makes tests out of functions that take a [`hansa_tests::Kubectl`]: `on!(hollow: a, b)`.
 macro_rules! on {

@@ -8,7 +8,15 @@ use hansa_tests::{Kubectl, STOREFRONT, eventually, soon};
 
 use crate::scenario::on;
 
-on!(wasm: logs, a_service_spreads_over_its_pods, no_exec_and_it_says_so, a_pod_is_replaced_and_ready_gates_the_service, a_missing_image_is_told, port_forwarding);
+on!(wasm:
+    logs,
+    a_service_spreads_over_its_pods,
+    no_exec_and_it_says_so,
+    a_pod_is_replaced_and_ready_gates_the_service,
+    a_missing_image_is_told,
+    port_forwarding,
+    a_failing_probe_restarts_and_the_old_log_stays,
+);
 
 fn shop(replicas: u32) -> String {
     format!(
@@ -62,8 +70,10 @@ pub(crate) fn fetch(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
+    // Forwarded connections may end in a reset, after the answer.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
@@ -160,4 +170,29 @@ fn port_forwarding(kubectl: &Kubectl) {
     let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     let answer = fetch(&format!("127.0.0.1:{port}"), "/").expect("the pod answers");
     assert!(answer.contains("Moin from shop-"), "{answer}");
+}
+
+fn a_failing_probe_restarts_and_the_old_log_stays(kubectl: &Kubectl) {
+    let spec = format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: sick}}
+spec:
+  containers:
+  - name: web
+    image: {STOREFRONT}
+    ports: [{{containerPort: 8080}}]
+    livenessProbe: {{httpGet: {{path: /sick, port: 8080}}, periodSeconds: 1, failureThreshold: 2}}
+"
+    );
+    kubectl.apply(&spec);
+    let count = "{.status.containerStatuses[0].restartCount}";
+    soon("the container is started again", || {
+        kubectl.path(&["pod", "sick"], count).parse().unwrap_or(0) > 0
+    });
+    soon("the log of the run before is there", || {
+        kubectl.run(&["logs", "sick", "--previous"]).stdout.contains("404 /sick")
+    });
+    let events = kubectl.ok(&["describe", "pod", "sick"]);
+    assert!(events.contains("Unhealthy") && events.contains("Killing"), "{events}");
 }

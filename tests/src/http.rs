@@ -57,6 +57,8 @@ impl Http {
             let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(file, &options).await;
             let mut config = config.expect("the kubeconfig is complete");
+            // What the server answers is what is tested, also where a client would try again.
+            config.default_retry = false;
             config.auth_info = auth.unwrap_or(config.auth_info);
             Client::try_from(config).expect("its certificates are valid")
         });

@@ -1,5 +1,6 @@
 //! Unmodified kubectl of two versions.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
@@ -144,6 +145,25 @@ impl Kubectl {
         Lines::of(self.command(args).stdin(Stdio::null()))
     }
 
+    /// Runs a command to its end with this standard input.
+    pub fn with_stdin(&self, args: &[&str], input: &str) -> Output {
+        let file = File::open(self.write("stdin", input)).expect("it was just written");
+        output(self.command(args).stdin(file))
+    }
+
+    /// Runs a command to its end in a terminal of its own.
+    pub fn in_terminal(&self, args: &[&str]) -> Output {
+        let command = self.command(args);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+        for (name, value) in command.get_envs() {
+            script.env(name, value.unwrap_or_default());
+        }
+        output(script.stdin(Stdio::null()))
+    }
+
     /// Runs a command with these environment variables.
     pub fn with_env(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.command(args);
@@ -176,6 +196,11 @@ pub(crate) fn output(command: &mut Command) -> Output {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// A word as a shell takes it literally.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn which(program: &str) -> Option<PathBuf> {

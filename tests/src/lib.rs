@@ -1,8 +1,8 @@
-//! The harness of the integration tests: real clusters in processes of their own, unmodified kubectl,
-//! raw requests, and an API server inside the test's own process.
+//! The harness of the integration tests: real clusters in processes of their own, unmodified
+//! kubectl, raw requests, and an API server inside the test's own process.
 //!
-//! All tests of one run share two member clusters ([`hollow`] and [`wasm`]); each works in a namespace
-//! of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
+//! All tests of one run share two member clusters ([`hollow`] and [`wasm`]); each works in a
+//! namespace of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
 
 pub mod federation;
 pub mod http;

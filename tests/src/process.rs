@@ -17,7 +17,7 @@ use crate::wait::{eventually, soon};
 pub struct Options {
     /// Its name, and its region's.
     pub name: &'static str,
-    /// `wasm` or `hollow`.
+    /// `wasm`, `hollow` or `containerd`.
     pub runtime: &'static str,
     /// How many nodes.
     pub nodes: u16,
@@ -30,11 +30,12 @@ pub struct Cluster {
     options: Options,
     home: TempDir,
     port: u16,
+    cri_endpoint: Option<String>,
     keeper: Child,
 }
 
-/// Runs a command and kills it when standard input ends, which it does when the test process is gone
-/// for whatever reason: values in statics are never dropped. Then removes the folder.
+/// Runs a command and kills it when standard input ends, which it does when the test process is
+/// gone for whatever reason: values in statics are never dropped. Then removes the folder.
 const KEEPER: &str = r#"
 trap '' INT
 home=$1; shift
@@ -52,10 +53,19 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready; with the end of its log.
     pub fn start(options: &Options) -> Self {
+        Self::start_on(options, None)
+    }
+
+    /// Starts a cluster whose nodes use the container runtime at this socket.
+    ///
+    /// # Panics
+    /// If it does not become ready; with the end of its log.
+    pub fn start_on(options: &Options, cri_endpoint: Option<&str>) -> Self {
         let home = tempfile::Builder::new().prefix("hansa-it-").tempdir().expect("a folder");
         let port = free_port();
-        let keeper = keep(options, home.path(), port);
-        let cluster = Self { options: *options, home, port, keeper };
+        let cri_endpoint = cri_endpoint.map(str::to_owned);
+        let keeper = keep(options, home.path(), port, cri_endpoint.as_deref());
+        let cluster = Self { options: *options, home, port, cri_endpoint, keeper };
         cluster.wait_ready();
         cluster
     }
@@ -76,7 +86,7 @@ impl Cluster {
         // The keeper would remove the data: it is killed before its input ends.
         self.keeper.kill().expect("the keeper is our child");
         self.keeper.wait().expect("the keeper is our child");
-        self.keeper = keep(&self.options, self.home.path(), self.port);
+        self.keeper = self.keep();
         self.wait_ready();
     }
 
@@ -151,6 +161,10 @@ impl Cluster {
         hansa(self.home.path()).args(args).output().expect("hansa runs")
     }
 
+    fn keep(&self) -> Child {
+        keep(&self.options, self.home.path(), self.port, self.cri_endpoint.as_deref())
+    }
+
     fn dir(&self) -> PathBuf {
         self.home.path().join("data/hansa").join(self.options.name)
     }
@@ -181,7 +195,7 @@ impl Drop for Cluster {
     }
 }
 
-fn keep(options: &Options, home: &Path, port: u16) -> Child {
+fn keep(options: &Options, home: &Path, port: u16, cri_endpoint: Option<&str>) -> Child {
     let mut args = vec!["up".to_owned(), options.name.to_owned(), "--foreground".to_owned()];
     match options.hub {
         true => args.push("--hub".to_owned()),
@@ -191,6 +205,7 @@ fn keep(options: &Options, home: &Path, port: u16) -> Child {
             format!("--region={}", options.name),
         ]),
     }
+    args.extend(cri_endpoint.map(|endpoint| format!("--cri-endpoint={endpoint}")));
     args.push(format!("--api-port={port}"));
     args.push(format!("--data-dir={}", home.join("data/hansa").join(options.name).display()));
     let program = hansa(home);

@@ -153,11 +153,17 @@ impl Client {
             socket.send(Message::binary(vec![255, 0])).await.unwrap();
         }
         let mut channels: [Vec<u8>; 4] = Default::default();
+        let mut close = None;
         while let Some(Ok(message)) = socket.next().await {
-            if let Message::Binary(bytes) = message {
-                channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..]);
+            match message {
+                Message::Binary(bytes) => {
+                    channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..]);
+                }
+                Message::Close(frame) => close = frame,
+                _ => {}
             }
         }
+        assert_eq!(close.map(|frame| u16::from(frame.code)), Some(1000), "kubectl wants a code");
         channels.map(|bytes| String::from_utf8(bytes).unwrap())
     }
 

@@ -22,6 +22,8 @@ use crate::owned::name_of;
 use crate::wiring::enqueue_self;
 
 const READY: &str = "Ready";
+/// The reason of a Plugin whose present generation the host does not take.
+const REFUSED: &str = "Refused";
 /// Most digests that the status remembers.
 const HISTORY: usize = 10;
 /// When a refused version is tried again.
@@ -124,10 +126,7 @@ impl Controller {
     fn is_wanted(&self, plugin: &Plugin) -> bool {
         let states = self.plugins.runtime.status();
         let state = states.iter().find(|state| state.name == name_of(&plugin.metadata));
-        let observed = plugin.status.as_ref().and_then(|status| status.observed_generation);
-        state.is_some_and(|state| {
-            state.wanted.digest == plugin.spec.digest && observed == plugin.metadata.generation
-        })
+        state.is_some_and(|state| was_taken(plugin, &state.wanted.digest))
     }
 
     async fn install(&self, plugin: &Plugin) -> Result<(), Refusal> {
@@ -196,6 +195,15 @@ impl Controller {
     }
 }
 
+/// Whether the host, that was last given `digest`, was given it as the Plugin stands: a refused
+/// generation may name the same bytes with other settings.
+fn was_taken(plugin: &Plugin, digest: &str) -> bool {
+    let status = plugin.status.clone().unwrap_or_default();
+    digest == plugin.spec.digest
+        && status.observed_generation == plugin.metadata.generation
+        && !status.conditions.iter().any(|condition| condition.reason == REFUSED)
+}
+
 fn is_plain_file_name(name: &str) -> bool {
     !name.is_empty() && name != ".." && name != "." && !name.contains(['/', '\0'])
 }
@@ -230,7 +238,7 @@ fn plan_status(
     }
     let fenced = state.and_then(|state| state.fenced.as_ref()).map(PluginError::to_string);
     let (ready, reason, message) = match (refusal, fenced, &active) {
-        (Some(refusal), _, _) => (false, "Refused", format!("failed to {refusal}")),
+        (Some(refusal), _, _) => (false, REFUSED, format!("failed to {refusal}")),
         (None, Some(fenced), _) => (false, "FencedOff", fenced),
         (None, None, Some(digest)) => (true, "Deciding", format!("{digest} decides")),
         (None, None, None) => (false, "Standby", "another plugin of this world decides".into()),
@@ -308,6 +316,20 @@ mod tests {
         assert_eq!(refused.active_digest.as_deref(), Some("sha256:b"));
         assert_eq!(refused.conditions[0].reason, "Refused");
         assert!(refused.history.is_empty());
+    }
+
+    #[test]
+    fn the_same_bytes_with_refused_settings_were_not_taken() {
+        let now = Timestamp::UNIX_EPOCH;
+        let with = |status| {
+            let mut plugin = plugin(Some(status));
+            plugin.spec.digest = "sha256:b".into();
+            plugin
+        };
+        let decides = plan_status(&plugin(None), Some(&state("sha256:b")), None, now);
+        assert!(was_taken(&with(decides), "sha256:b"));
+        let refused = plan_status(&plugin(None), Some(&state("sha256:b")), Some("why"), now);
+        assert!(!was_taken(&with(refused), "sha256:b"));
     }
 
     #[test]

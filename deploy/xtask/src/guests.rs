@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use wit_component::ComponentEncoder;
+
+use crate::setup;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "guest";
@@ -139,33 +141,7 @@ fn install_debian() -> Result<()> {
         return Ok(());
     }
     say(&format!("no wasm32 target and no rustup: installing {} with apt-get", DEBIAN.join(" ")));
-    let apt = |args: &[&str]| as_root("apt-get").args(args).status();
-    let _ = apt(&["update", "-qq"]);
-    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    install.extend(DEBIAN);
-    let status = apt(&install).context("run apt-get")?;
-    if !status.success() {
-        bail!(
-            "get a wasm32 target: not installed, no rustup, and apt-get could not install {}",
-            DEBIAN.join(" ")
-        );
-    }
-    Ok(())
-}
-
-/// A command that runs as root, through sudo where there is one.
-fn as_root(program: &str) -> Command {
-    if on_path("sudo") {
-        let mut sudo = Command::new("sudo");
-        sudo.arg(program);
-        return sudo;
-    }
-    Command::new(program)
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    setup::apt_install(&DEBIAN).context("get a wasm32 target: not installed, and no rustup")
 }
 
 fn compile(root: &Path, toolchain: &Toolchain, packages: &[String]) -> Result<()> {

@@ -69,15 +69,23 @@ fn install<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<()> {
         println!("{} is missing: installing {} ({})", need.program, need.package, need.purpose);
     }
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();
-    apt(&["update", "-qq"])?;
-    let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    words.extend(&packages);
-    apt(&words)?;
+    apt_install(&packages)?;
     let still: Vec<_> = missing.iter().filter(|need| !run::is_installed(need.program)).collect();
     if let Some(need) = still.first() {
         bail!("{} was installed, but there is no {}", need.package, need.program);
     }
     Ok(())
+}
+
+/// Installs Debian's packages.
+///
+/// # Errors
+/// If apt-get fails, or there is no way to run it as root.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
+    apt(&["update", "-qq"])?;
+    let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    words.extend(packages);
+    apt(&words)
 }
 
 /// apt-get as root: directly, or through sudo.

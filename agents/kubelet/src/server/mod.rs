@@ -37,7 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::names;
+use crate::names::{self, identity};
 
 /// An answer's body.
 pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
@@ -182,30 +182,41 @@ impl Inner {
         pod: &str,
         container: &str,
     ) -> Result<Vec<cri::Container>, Response<Body>> {
-        let wanted = HashMap::from([
-            (names::POD_NAMESPACE.to_string(), namespace.to_string()),
-            (names::POD_NAME.to_string(), pod.to_string()),
-            (names::CONTAINER_NAME.to_string(), container.to_string()),
-        ]);
+        let mut wanted = self.labels(namespace, pod);
+        wanted.insert(names::CONTAINER_NAME.to_string(), container.to_string());
         let found = self.context.cri.containers_labelled(wanted).await;
         let mut found = found.map_err(|error| internal(&error.message()))?;
         found.sort_by_key(|found| std::cmp::Reverse((found.created_at, attempt(found))));
         Ok(found)
     }
 
+    /// What a pod's sandboxes and containers are labelled with. One that was force-deleted may
+    /// still be ending while another of its name runs: the UID tells them apart.
+    fn labels(&self, namespace: &str, name: &str) -> HashMap<String, String> {
+        let pods = (self.pods)();
+        let uid =
+            pods.iter().map(|pod| identity(pod)).find_map(|(its_namespace, its_name, uid)| {
+                (its_namespace == namespace && its_name == name).then(|| uid.to_string())
+            });
+        let own = [
+            (names::POD_NAMESPACE, Some(namespace.to_string())),
+            (names::POD_NAME, Some(name.to_string())),
+            (names::POD_UID, uid),
+        ];
+        let known = own.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+        known.collect()
+    }
+
     async fn sandbox(&self, namespace: &str, pod: &str) -> Result<String, Response<Body>> {
         let all = self.context.cri.sandboxes(None).await;
         let all = all.map_err(|error| internal(&error.message()))?;
-        let is = |found: &&cri::PodSandbox, key: &str, value: &str| {
-            found.labels.get(key).is_some_and(|own| own == value)
-        };
+        let wanted = self.labels(namespace, pod);
         let ready = cri::PodSandboxState::SandboxReady as i32;
-        let mut all = all.iter().filter(|found| found.state == ready);
-        let found = all.find(|found| {
-            is(found, names::POD_NAMESPACE, namespace) && is(found, names::POD_NAME, pod)
-        });
+        let mut all = all.into_iter().filter(|found| found.state == ready);
+        let found = all
+            .find(|found| wanted.iter().all(|(key, value)| found.labels.get(key) == Some(value)));
         let missing = || text(StatusCode::NOT_FOUND, &format!("pod {pod}_{namespace} not found"));
-        found.map(|found| found.id.clone()).ok_or_else(missing)
+        found.map(|found| found.id).ok_or_else(missing)
     }
 
     async fn logs(

@@ -1,6 +1,7 @@
 //! WebSocket clients: exec and attach with one channel byte per message (KEP-4006), and
 //! port-forward as SPDY tunnelled through binary messages.
 
+use futures::stream::SplitStream;
 use futures::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -12,9 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::sessions::Wanted;
 use super::spdy::{Io, Outgoing, Session, Stream};
@@ -109,6 +111,14 @@ async fn bridge(socket: Socket, session: Session, wanted: Wanted) -> std::io::Re
     }
     drop(send);
     let (stdin, resize) = (stdin.map(|own| own.outgoing), resize.map(|own| own.outgoing));
+    let writing = async {
+        while let Some(message) = messages.recv().await {
+            if sink.send(message).await.is_err() {
+                return;
+            }
+        }
+        let _ = sink.send(done()).await;
+    };
     let reading = async {
         while let Some(Ok(message)) = source.next().await {
             if !copy_in(&message, stdin.as_ref(), resize.as_ref()).await {
@@ -116,27 +126,37 @@ async fn bridge(socket: Socket, session: Session, wanted: Wanted) -> std::io::Re
             }
         }
     };
-    let writing = async {
-        while let Some(message) = messages.recv().await {
-            if sink.send(message).await.is_err() {
-                return;
-            }
-        }
-        let _ = sink.close().await;
-    };
     // Input may end long before output; output's end is the session's.
-    tokio::pin!(reading, writing);
-    tokio::select! {
-        () = &mut writing => {}
-        () = &mut reading => drop(tokio::time::timeout(LINGER, writing).await),
+    tokio::pin!(writing);
+    let client_left = tokio::select! {
+        () = &mut writing => false,
+        () = reading => true,
+    };
+    if client_left {
+        let _ = tokio::time::timeout(LINGER, writing).await;
+    } else {
+        let _ = tokio::time::timeout(LINGER, drain(&mut source)).await;
     }
     Ok(())
 }
 
-/// How long output may go on after the client has closed.
+/// How long output may go on after the client has closed, and how long the client may take to
+/// close after the last output.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Output of one stream as messages; an empty one first, as clients expect from servers.
+/// The close frame of a session that came to its end: without a code clients take it for a
+/// failure (RFC 6455 section 7.4).
+fn done() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
+
+/// Reads what a client still sends until it closes: a connection that is dropped with bytes unread
+/// is reset, and output on its way is lost.
+async fn drain(source: &mut SplitStream<Socket>) {
+    while let Some(Ok(_)) = source.next().await {}
+}
+
+/// Output of one stream as messages.
 async fn copy_out(channel: u8, mut stream: Stream, send: mpsc::Sender<Message>) {
     while let Some(bytes) = stream.incoming.recv().await {
         let mut message = vec![channel];
@@ -196,7 +216,7 @@ pub fn tunnel(request: Request<Incoming>, far: impl Io) -> Response<Body> {
                     return;
                 }
             }
-            let _ = sink.close().await;
+            let _ = sink.send(done()).await;
         };
         tokio::select! {
             () = inward => {}

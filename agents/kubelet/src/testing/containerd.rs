@@ -15,9 +15,36 @@ const PAUSE: &str = "hansa.dev/pause:test";
 /// How long containerd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running containerd, ended with its value.
+/// A network so that the node is ready: pods on the host's network never ask for it.
+const NETWORK: &str =
+    r#"{"cniVersion": "0.4.0", "name": "none", "plugins": [{"type": "loopback"}]}"#;
+
+/// Runs containerd until standard input ends, which it does when the test process is gone for
+/// whatever reason. Then ends what still runs in it, and leaves nothing mounted.
+const KEEPER: &str = r#"
+trap '' INT
+dir=$1
+containerd --config "$dir/config.toml" </dev/null >/dev/null 2>"$dir/containerd.log" &
+child=$!
+read -r _
+own() { ctr --address "$dir/c.sock" --namespace k8s.io "$@" 2>/dev/null; }
+for round in 1 2 3 4 5 6 7 8; do
+    tasks=$(own tasks list -q) containers=$(own containers list -q)
+    [ -z "$tasks$containers" ] && break
+    for task in $tasks; do own tasks delete --force "$task"; done
+    for container in $containers; do own containers delete "$container"; done
+done >/dev/null
+kill $child
+wait $child
+while read -r _ at _; do
+    case $at in "$dir"/*) umount -l "$at" 2>/dev/null;; esac
+done </proc/mounts
+rm -rf "$dir/root" "$dir/state"
+"#;
+
+/// A running containerd. With this value it ends, and so does all that runs in it.
 pub struct Containerd {
-    child: Child,
+    keeper: Child,
     dir: PathBuf,
 }
 
@@ -51,17 +78,18 @@ impl Containerd {
             return Err("containerd with runc needs root".to_string());
         }
         let text = |error: std::io::Error| format!("failed to start containerd: {error}");
-        let config = dir.join("config.toml");
-        std::fs::write(&config, settings(dir)).map_err(text)?;
-        let log = std::fs::File::create(dir.join("containerd.log")).map_err(text)?;
-        let child = Command::new("containerd")
-            .arg("--config")
-            .arg(&config)
+        std::fs::create_dir_all(dir.join("cni")).map_err(text)?;
+        std::fs::write(dir.join("cni/10-none.conflist"), NETWORK).map_err(text)?;
+        std::fs::write(dir.join("config.toml"), settings(dir)).map_err(text)?;
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(dir)
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::null())
             .spawn()
             .map_err(text)?;
-        let own = Self { child, dir: dir.to_path_buf() };
+        let own = Self { keeper, dir: dir.to_path_buf() };
         own.wait()?;
         own.import(&image::archive(&[BUSYBOX, PAUSE], &["/bin/busybox", "sleep", "2147483647"]))?;
         Ok(own)
@@ -124,9 +152,8 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.child.wait();
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 

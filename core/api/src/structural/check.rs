@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::Value;
 
-use super::JsonType;
+use super::{JsonType, Structural};
 use crate::field::{self, FieldError};
 
 /// Keys that only describe structure and may not stand inside `allOf` and its like.
@@ -44,6 +44,7 @@ fn check_node(schema: &Value, path: &str, place: Option<&str>, errors: &mut Vec<
     check_forbidden(schema, path, errors);
     check_lists(schema, path, errors);
     check_pattern(schema, path, errors);
+    check_default(schema, path, errors);
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
         let at = field::key(&field::child(path, "properties"), name);
         check_node(child, &at, Some("specified object fields"), errors);
@@ -147,6 +148,13 @@ fn check_pattern(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         errors.push(FieldError::invalid(field::child(path, "pattern"), pattern, detail));
     }
+}
+
+/// A default that its own schema refuses would make every object that lacks the field invalid.
+fn check_default(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(default) = schema.get("default").filter(|default| !default.is_null()) else { return };
+    let at = field::child(path, "default");
+    errors.extend(Structural::compile(schema).validate(default, &at));
 }
 
 /// Inside `allOf` and its like only value validations may stand.

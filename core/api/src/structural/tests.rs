@@ -188,6 +188,11 @@ fn schemas_that_are_not_structural_are_refused() {
             json!({"type": "object", "anyOf": [{"type": "object"}]}),
             "s.anyOf[0].type: Forbidden: must be empty to be structural",
         ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
+            "s.properties[a].default: Invalid value: \"string\": s.properties[a].default in body \
+             must be of type integer: \"string\"",
+        ),
     ];
     for (schema, complaint) in cases {
         let errors: Vec<_> = check(&schema, "s").iter().map(ToString::to_string).collect();

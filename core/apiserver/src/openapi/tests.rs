@@ -1,3 +1,5 @@
+//! The documents have what kubectl looks for in them.
+
 use hansa_api::schema;
 use serde_json::json;
 

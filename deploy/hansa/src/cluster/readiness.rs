@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_api::k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use hansa_api::k8s_openapi::api::core::v1::{Node, NodeCondition, ServiceAccount};
 use hansa_apiserver::server::ApiServer;
 use hansa_client::kube::{Api, Client};
 
@@ -55,20 +55,30 @@ async fn waiting_for(cluster: &Cluster, server: &ApiServer, client: &Client) -> 
     let nodes: Api<Node> = Api::all(client.clone());
     for name in cluster.settings.node_names() {
         let node = nodes.get_opt(&name).await.ok().flatten();
-        if !node.is_some_and(|node| is_usable(&node)) {
-            return Some(format!("node {name}"));
+        if !node.as_ref().is_some_and(is_usable) {
+            return Some(match node.as_ref().and_then(complaint) {
+                Some(why) => format!("node {name} ({why})"),
+                None => format!("node {name}"),
+            });
         }
     }
     None
 }
 
+fn ready_condition(node: &Node) -> Option<&NodeCondition> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "Ready")
+}
+
+/// Why its kubelet says that it is not ready, such as a runtime without a network.
+fn complaint(node: &Node) -> Option<&str> {
+    let ready = ready_condition(node).filter(|condition| condition.status != "True")?;
+    ready.message.as_deref()
+}
+
 /// Ready, and without the taint of a node that the cloud has yet to complete.
 fn is_usable(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
-    let ready = conditions
-        .unwrap_or_default()
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready = ready_condition(node).is_some_and(|condition| condition.status == "True");
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
     let fresh = ["node.cloudprovider.kubernetes.io/uninitialized", "node.kubernetes.io/not-ready"];
     ready && !taints.unwrap_or_default().iter().any(|taint| fresh.contains(&taint.key.as_str()))
