@@ -219,6 +219,9 @@ impl Demo {
 
     fn apply_sample(&mut self) -> Result<()> {
         self.title("Apply the storefront on the hub: weights 2:1, one value differs by region");
+        // From an earlier run of the demo; the policy that comes with the product decides first.
+        let words = ["delete", "plugins.plugins.hansa.dev", "prefer", "--ignore-not-found"];
+        run::output(&mut self.kubectl(HUB, &words))?;
         let folder = self.root.join("deploy/samples/storefront").display().to_string();
         self.show(&mut self.kubectl(HUB, &["apply", "-f", &folder]))?;
         let took = self.wait("six ready replicas on the hub", || self.expect_hub_ready(6))?;
