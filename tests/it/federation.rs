@@ -542,6 +542,10 @@ fn members_leave(league: &mut League, baseline: &BTreeSet<String>) {
     let (eu, us) = (league.eu.http(), league.us.http());
     soon("the ConfigMap is in both", || [&eu, &us].iter().all(|m| m.get(LATE).code == 200));
 
+    let bindings = "/apis/work.karmada.io/v1alpha2/namespaces/late/resourcebindings";
+    let bound = league.hub.http().get(bindings);
+    assert_eq!(bound.names(), ["late-configmap"], "each cluster has its own root CA");
+
     let dry = changing_nothing(league, || league.fedctl_ok(&["unjoin", "eu-west", "--dry-run"]));
     assert!(dry.contains("(dry run)"), "{dry}");
     league.fedctl_ok(&["unjoin", "eu-west"]);

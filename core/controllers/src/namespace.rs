@@ -106,7 +106,7 @@ async fn finalize(client: &Client, namespace: &Namespace) -> Result<(), Namespac
         .body(serde_json::to_vec(&emptied)?)?;
     match client.request::<serde_json::Value>(request).await {
         Err(Error::Api(status)) if status.is_not_found() => Ok(()),
-        outcome => Ok(drop(outcome?)),
+        outcome => Ok(outcome.map(drop)?),
     }
 }
 

@@ -459,7 +459,7 @@ impl Replicated for ReplicationController {
     fn selector(&self) -> Option<LabelSelector> {
         let labels = self.spec.as_ref()?.selector.clone()?;
         (!labels.is_empty())
-            .then(|| LabelSelector { match_labels: Some(labels), match_expressions: None })
+            .then_some(LabelSelector { match_labels: Some(labels), match_expressions: None })
     }
     fn template(&self) -> PodTemplateSpec {
         self.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default()

@@ -83,6 +83,17 @@ fn drop_fields(manifest: &mut Value, path: &str, fields: &[&str]) {
     }
 }
 
+/// Whether every cluster makes this object for itself, so that another cluster's would do harm:
+/// the root CA's ConfigMap, the default ServiceAccount, and tokens in Secrets.
+pub fn is_of_each_cluster(object: &Value) -> bool {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    match (text("/apiVersion"), text("/kind"), text("/metadata/name")) {
+        ("v1", "ConfigMap", "kube-root-ca.crt") | ("v1", "ServiceAccount", "default") => true,
+        ("v1", "Secret", _) => text("/type") == "kubernetes.io/service-account-token",
+        _ => false,
+    }
+}
+
 /// Marks a manifest as the federation's.
 pub fn label_managed(manifest: &mut Value) {
     manifest["metadata"]["labels"][names::MANAGED_LABEL] = json!("true");
@@ -162,6 +173,18 @@ mod tests {
         let headless = json!({"apiVersion": "v1", "kind": "Service",
             "spec": {"clusterIP": "None", "clusterIPs": ["None"]}});
         assert_eq!(prune(&headless), headless);
+    }
+
+    #[test]
+    fn what_each_cluster_makes_for_itself_is_known() {
+        let of = |kind: &str, name: &str, type_: &str| {
+            is_of_each_cluster(&json!({"apiVersion": "v1", "kind": kind,
+                "metadata": {"name": name}, "type": type_}))
+        };
+        assert!(of("ConfigMap", "kube-root-ca.crt", "") && !of("ConfigMap", "web", ""));
+        assert!(of("ServiceAccount", "default", "") && !of("ServiceAccount", "web", ""));
+        assert!(of("Secret", "web", "kubernetes.io/service-account-token"));
+        assert!(!of("Secret", "web", "Opaque"));
     }
 
     #[test]

@@ -14,8 +14,21 @@ pub struct Usage(pub String);
 
 /// Prints an error with its causes and gives the exit status that it stands for.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", chain(error));
     ExitCode::from(status(error))
+}
+
+/// An error with its causes, outermost first, without those that an outer one tells already.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn status(error: &anyhow::Error) -> u8 {
@@ -38,5 +51,12 @@ mod tests {
         assert_eq!(status(&refused.context("failed to join").unwrap_err()), 3);
         assert_eq!(status(&Usage("what?".into()).into()), 2);
         assert_eq!(status(&anyhow::anyhow!("broken")), 1);
+    }
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let cause: Result<(), _> = Err(anyhow::anyhow!("no route"));
+        let told = cause.context("failed to connect: no route").context("failed to join");
+        assert_eq!(chain(&told.unwrap_err()), "failed to join: failed to connect: no route");
     }
 }

@@ -11,6 +11,7 @@ use hansa_federation_api::names;
 use serde_json::json;
 
 use crate::cli::Host;
+use crate::error::chain;
 use crate::output::say;
 use crate::rbac::{self, Subject};
 use crate::upsert::{api_of, title};
@@ -136,7 +137,7 @@ async fn clean_member(
         Ok((id, member)) if id == cluster.spec.id || cluster.spec.id.is_empty() => member,
         Ok(_) => bail!("context {context:?} is another cluster; its rights stay as they are"),
         Err(error) if options.force || options.cluster_context.is_none() => {
-            eprintln!("member: the hub's rights are left behind: {error:#}");
+            eprintln!("member: the hub's rights are left behind: {}", chain(&error));
             return Ok(());
         }
         Err(error) => return Err(error),

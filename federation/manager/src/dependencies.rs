@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hansa_client::{ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_federation_api::kinds::{BindingSnapshot, ObjectReference, ResourceBindingSpec};
-use hansa_federation_api::{interpreter, names};
+use hansa_federation_api::{interpreter, manifest, names};
 use tokio_util::sync::CancellationToken;
 
 use crate::diff::Part;
@@ -54,7 +54,10 @@ fn snapshot(binding: &Binding) -> BindingSnapshot {
 }
 
 async fn require(hub: &Hub, reference: ObjectReference, by: &BindingSnapshot) -> Result<()> {
-    let Some(template) = hub.template(&reference).await? else { return Ok(()) };
+    let template = hub.template(&reference).await?;
+    let Some(template) = template.filter(|t| !manifest::is_of_each_cluster(t)) else {
+        return Ok(());
+    };
     let name = names::binding_name(&reference.kind, &reference.name);
     let key = ObjectKey::new(&reference.namespace, name);
     match hub.binding(&key) {

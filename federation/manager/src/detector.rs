@@ -138,6 +138,7 @@ impl Detector {
             ObjectKey::new(&key.key.namespace, names::binding_name(&key.kind, &key.key.name));
         let existing = self.hub.binding(&binding_key);
         match template.filter(|t| t.pointer("/metadata/deletionTimestamp").is_none()) {
+            Some(template) if manifest::is_of_each_cluster(&template) => Ok(Requeue::Done),
             Some(template) => self.bind(binding_key, existing, template).await,
             None => self.unbind(&reference, existing).await,
         }

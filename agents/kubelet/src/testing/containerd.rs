@@ -75,7 +75,9 @@ impl Containerd {
             return Err(text);
         }
         if !nix::unistd::geteuid().is_root() {
-            return Err("containerd with runc needs root".to_string());
+            let text =
+                "containerd with runc needs root, and the packages containerd runc busybox-static";
+            return Err(text.to_string());
         }
         let text = |error: std::io::Error| format!("failed to start containerd: {error}");
         std::fs::create_dir_all(dir.join("cni")).map_err(text)?;

@@ -29,10 +29,7 @@ pub async fn start(cluster: &Arc<Cluster>, clients: &Clients) -> Result<Host> {
 }
 
 fn start_host(cluster: &Cluster) -> Result<Host> {
-    let config = HostConfig {
-        cache_dir: Some(cluster.instance.dir.join("compiled")),
-        ..HostConfig::default()
-    };
+    let config = HostConfig { cache_dir: Some(cluster.instance.dir.join("compiled")) };
     let host = Host::new(&config).context("failed to start the host of decisions")?;
     guests::install(cluster, &host)?;
     Ok(host)
