@@ -1,6 +1,6 @@
-//! The federation, end to end: a hub and two members, each a process of its own, real `fedctl`, real
-//! `kubectl`. One story, because every chapter stands on the one before; what needs no cluster, or a
-//! member that is no member yet, has a test of its own.
+//! The federation, end to end: a hub and two members, each a process of its own, real `fedctl`,
+//! real `kubectl`. One story, because every chapter stands on the one before; what needs no
+//! cluster has a test of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -346,7 +346,7 @@ fn apply_plugin(hub: &Kubectl, map: &str, digest: &str, more: &Value) -> u64 {
     generation.parse().expect("it is a number")
 }
 
-/// Waits until the Plugin's Ready condition speaks of a generation; answers status, reason, message.
+/// Status, reason and message of the Plugin's Ready condition, once it speaks of a generation.
 fn verdict(league: &League, generation: u64) -> Option<[String; 3]> {
     let status = league.hub.http().get(PLUGIN).body["status"].clone();
     let condition = &status["conditions"][0];

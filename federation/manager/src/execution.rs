@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use hansa_client::kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
@@ -24,6 +25,10 @@ use crate::kinds::Served;
 use crate::members::Member;
 use crate::work_status;
 
+/// How soon a Work is looked at again whose member is left alone: a probe may find it well before
+/// the pause is over.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Carries out a member's Works until its connection ends.
 pub async fn run(hub: Arc<Hub>, member: Arc<Member>, workers: usize) {
     let (queue, stop) = (member.execution.clone(), member.stop.clone());
@@ -33,7 +38,7 @@ pub async fn run(hub: Arc<Hub>, member: Arc<Member>, workers: usize) {
 async fn reconcile(hub: Arc<Hub>, member: Arc<Member>, key: ObjectKey) -> Result<Requeue> {
     let Some(work) = hub.works.get_key(&key) else { return Ok(Requeue::Done) };
     if let Some(pause) = member.pause() {
-        return Ok(Requeue::After(pause));
+        return Ok(Requeue::After(pause.min(LOOK_AGAIN)));
     }
     if work.metadata.deletion_timestamp.is_some() {
         return withdraw(&hub, &member, &work).await;
