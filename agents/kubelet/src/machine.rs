@@ -8,7 +8,7 @@ use hansa_api::k8s_openapi::api::core::v1::NodeSystemInfo;
 use crate::config::Config;
 
 /// The Kubernetes version we speak.
-pub const KUBELET_VERSION: &str = concat!("v1.36.0+hansa", env!("CARGO_PKG_VERSION"));
+pub const KUBELET_VERSION: &str = hansa_api::version::GIT_VERSION;
 
 /// CPU, memory, disk and pods of the node; what the config claims comes first.
 #[must_use]

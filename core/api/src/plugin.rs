@@ -101,10 +101,31 @@ pub struct PluginStatus {
     /// Digest of the component that decides now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_digest: Option<String>,
-    /// Digests that decided before, newest first, at most ten.
+    /// Versions that decided, newest first, the present one among them, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<String>,
+    pub history: Vec<PluginVersion>,
     /// `Ready`, with the reason if not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// What it takes to have a version decide again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginVersion {
+    /// `sha256:<hex>` of its component.
+    pub digest: String,
+    /// Where the component came from.
+    pub source: PluginSource,
+    /// Its settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
+}
+
+impl PluginSpec {
+    /// The version that this asks for.
+    pub fn version(&self) -> PluginVersion {
+        let (digest, source) = (self.digest.clone(), self.source.clone());
+        PluginVersion { digest, source, config: self.config.clone() }
+    }
 }

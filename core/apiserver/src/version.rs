@@ -1,16 +1,14 @@
 //! The version that clients see.
 
+use hansa_api::version::{GIT_VERSION, MAJOR, MINOR};
 use serde_json::{Value, json};
-
-/// Kubernetes' minor version that the API is of.
-pub const MINOR: u32 = 36;
 
 /// What `/version` answers.
 pub fn document() -> Value {
     json!({
-        "major": "1",
-        "minor": MINOR.to_string(),
-        "gitVersion": git_version(),
+        "major": MAJOR,
+        "minor": MINOR,
+        "gitVersion": GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -18,11 +16,6 @@ pub fn document() -> Value {
         "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, platform_arch()),
     })
-}
-
-/// Such as `v1.36.0+hansa.0.1.0`.
-pub fn git_version() -> String {
-    format!("v1.{MINOR}.0+hansa.{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn platform_arch() -> &'static str {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hansa_api::k8s_openapi::api::core::v1::ConfigMap;
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use hansa_api::k8s_openapi::jiff::Timestamp;
-use hansa_api::plugin::{Plugin, PluginSource, PluginStatus};
+use hansa_api::plugin::{Plugin, PluginSource, PluginStatus, PluginVersion};
 use hansa_client::kube::api::{Patch, PatchParams};
 use hansa_client::kube::{Api, Client, Error};
 use hansa_client::{Informer, ObjectKey, Requeue, Workqueue, run_workers};
@@ -24,7 +24,7 @@ use crate::wiring::enqueue_self;
 const READY: &str = "Ready";
 /// The reason of a Plugin whose present generation the host does not take.
 const REFUSED: &str = "Refused";
-/// Most digests that the status remembers.
+/// Most versions that the status remembers.
 const HISTORY: usize = 10;
 /// When a refused version is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(15);
@@ -228,14 +228,6 @@ fn plan_status(
 ) -> PluginStatus {
     let old = plugin.status.clone().unwrap_or_default();
     let active = state.and_then(|state| state.active.as_ref()).map(|active| active.digest.clone());
-    let mut history = old.history.clone();
-    if let Some(before) =
-        old.active_digest.as_ref().filter(|before| active.as_ref() != Some(*before))
-    {
-        history.retain(|digest| digest != before);
-        history.insert(0, before.clone());
-        history.truncate(HISTORY);
-    }
     let fenced = state.and_then(|state| state.fenced.as_ref()).map(PluginError::to_string);
     let (ready, reason, message) = match (refusal, fenced, &active) {
         (Some(refusal), _, _) => (false, REFUSED, format!("failed to {refusal}")),
@@ -243,6 +235,10 @@ fn plan_status(
         (None, None, Some(digest)) => (true, "Deciding", format!("{digest} decides")),
         (None, None, None) => (false, "Standby", "another plugin of this world decides".into()),
     };
+    let mut history = old.history.clone();
+    if ready && active.as_ref() == Some(&plugin.spec.digest) {
+        remember(&mut history, plugin.spec.version());
+    }
     let condition = condition(plugin, &old, ready, reason, message, now);
     PluginStatus {
         observed_generation: plugin.metadata.generation,
@@ -250,6 +246,12 @@ fn plan_status(
         history,
         conditions: vec![condition],
     }
+}
+
+fn remember(history: &mut Vec<PluginVersion>, version: PluginVersion) {
+    history.retain(|known| *known != version);
+    history.insert(0, version);
+    history.truncate(HISTORY);
 }
 
 fn condition(
@@ -315,7 +317,7 @@ mod tests {
         );
         assert_eq!(refused.active_digest.as_deref(), Some("sha256:b"));
         assert_eq!(refused.conditions[0].reason, "Refused");
-        assert!(refused.history.is_empty());
+        assert!(refused.history.is_empty(), "what was refused is no version to come back to");
     }
 
     #[test]
@@ -335,9 +337,18 @@ mod tests {
     #[test]
     fn a_swap_is_remembered() {
         let now = Timestamp::UNIX_EPOCH;
-        let first = plan_status(&plugin(None), Some(&state("sha256:a")), None, now);
-        let second = plan_status(&plugin(Some(first)), Some(&state("sha256:b")), None, now);
-        assert_eq!(second.history, ["sha256:a"]);
+        let with = |digest: &str, status| {
+            let mut plugin = plugin(status);
+            plugin.spec.digest = digest.into();
+            plugin.spec.config = Some(json!({ "of": digest }));
+            plugin
+        };
+        let first = plan_status(&with("sha256:a", None), Some(&state("sha256:a")), None, now);
+        let swapped = with("sha256:b", Some(first));
+        let second = plan_status(&swapped, Some(&state("sha256:b")), None, now);
+        let digests: Vec<_> = second.history.iter().map(|version| &version.digest).collect();
+        assert_eq!(digests, ["sha256:b", "sha256:a"]);
+        assert_eq!(second.history[1].config, Some(json!({ "of": "sha256:a" })));
         assert_eq!(second.conditions[0].reason, "Deciding");
     }
 

@@ -2,13 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use hansa_api::k8s_openapi::api::core::v1::ConfigMap;
-use hansa_api::plugin::{ConfigMapSource, Plugin, PluginSource};
+use hansa_api::plugin::{Plugin, PluginSource, PluginVersion};
 use hansa_client::kube::Client;
-use hansa_client::kube::api::{Api, ListParams, Patch, PatchParams};
+use hansa_client::kube::api::{Api, PostParams};
 use jiff::Timestamp;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::cli::Host;
 use crate::error::Refused;
@@ -103,27 +101,18 @@ fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
 
-fn versions(plugin: &Plugin) -> Vec<String> {
-    let status = plugin.status.clone().unwrap_or_default();
-    let mut all: Vec<String> = status.active_digest.into_iter().collect();
-    for digest in status.history {
-        if !all.contains(&digest) {
-            all.push(digest);
-        }
-    }
-    all
-}
-
 fn history(plugin: &Plugin, format: Format) -> Result<()> {
-    let versions = versions(plugin);
+    let status = plugin.status.clone().unwrap_or_default();
     let name = plugin.metadata.name.clone().unwrap_or_default();
     if matches!(format, Format::Json | Format::Yaml) {
-        return output::document(format, &json!({"name": name, "versions": versions}));
+        return output::document(format, &json!({"name": name, "versions": status.history}));
     }
-    let mut table = Table::new(&["VERSION", "DIGEST"], &[]);
-    for (back, digest) in versions.iter().enumerate() {
-        let word = if back == 0 { "now".into() } else { format!("-{back}") };
-        table.row([word, digest.clone()]);
+    let mut table = Table::new(&["VERSION", "DIGEST", "SETTINGS"], &[]);
+    for (back, version) in status.history.iter().enumerate() {
+        let decides = status.active_digest.as_ref() == Some(&version.digest);
+        let word = if decides { "decides".into() } else { format!("-{back}") };
+        let settings = version.config.as_ref().map(ToString::to_string).unwrap_or_default();
+        table.row([word, version.digest.clone(), settings]);
     }
     put!("{}", table.render(false));
     Ok(())
@@ -137,51 +126,34 @@ async fn rollback(
     dry_run: bool,
 ) -> Result<()> {
     let name = plugin.metadata.name.clone().unwrap_or_default();
-    let earlier = || versions(plugin).into_iter().find(|digest| *digest != plugin.spec.digest);
-    let digest = match to.or_else(earlier) {
-        Some(digest) => digest,
-        None => return Err(Refused(format!("{name} has no earlier version")).into()),
+    let Some(mut version) = earlier(plugin, to.as_deref()) else {
+        let which = to.unwrap_or_else(|| "earlier version".into());
+        return Err(Refused(format!("{name} has no {which} to go back to")).into());
     };
-    let source = match file {
-        Some(file) => PluginSource { file: Some(file), config_map: None },
-        None => find_source(client, plugin, &digest).await?,
-    };
-    if !dry_run {
-        let source = json!({"file": source.file, "configMap": source.config_map});
-        let patch = Patch::Merge(json!({"spec": {"digest": digest, "source": source}}));
-        let plugins: Api<Plugin> = Api::all(client.clone());
-        plugins.patch(&name, &PatchParams::default(), &patch).await?;
+    if let Some(file) = file {
+        version.source = PluginSource { file: Some(file), config_map: None };
     }
+    let mut wanted = plugin.clone();
+    let PluginVersion { digest, source, config } = version;
+    (wanted.spec.digest, wanted.spec.source, wanted.spec.config) = (digest, source, config);
+    if !dry_run {
+        let plugins: Api<Plugin> = Api::all(client.clone());
+        plugins.replace(&name, &PostParams::default(), &wanted).await?;
+    }
+    let digest = wanted.spec.digest;
     say!("plugin {name} rolled back to {digest}{}", if dry_run { " (dry run)" } else { "" });
     Ok(())
 }
 
-/// The ConfigMap key that holds the bytes of a digest, near where the present version came from.
-async fn find_source(client: &Client, plugin: &Plugin, digest: &str) -> Result<PluginSource> {
-    let Some(present) = &plugin.spec.source.config_map else {
-        let why = format!("the component comes from a file; name the one of {digest} with --file");
-        return Err(Refused(why).into());
+/// The version `to`, or else the newest that is not the one asked for now.
+fn earlier(plugin: &Plugin, to: Option<&str>) -> Option<PluginVersion> {
+    let present = plugin.spec.version();
+    let history = plugin.status.iter().flat_map(|status| &status.history);
+    let fits = |version: &&PluginVersion| match to {
+        Some(digest) => version.digest == digest,
+        None => **version != present,
     };
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &present.namespace);
-    for map in maps.list(&ListParams::default()).await?.items {
-        for (key, bytes) in map.binary_data.iter().flatten() {
-            if digest_of(&bytes.0) == digest {
-                let source = ConfigMapSource {
-                    namespace: present.namespace.clone(),
-                    name: map.metadata.name.clone().unwrap_or_default(),
-                    key: key.clone(),
-                };
-                return Ok(PluginSource { config_map: Some(source), file: None });
-            }
-        }
-    }
-    let namespace = &present.namespace;
-    Err(Refused(format!("no ConfigMap of namespace {namespace} holds {digest} any more")).into())
-}
-
-fn digest_of(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    history.into_iter().find(fits).cloned()
 }
 
 #[cfg(test)]
@@ -189,20 +161,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_before_is_the_first_that_is_not_active() {
+    fn the_version_before_comes_with_its_settings() {
         let plugin: Plugin = serde_json::from_value(json!({
             "apiVersion": "plugins.hansa.dev/v1alpha1", "kind": "Plugin",
             "metadata": {"name": "p"},
             "spec": {"world": "federation", "source": {}, "digest": "sha256:b"},
-            "status": {"activeDigest": "sha256:b", "history": ["sha256:b", "sha256:a"]}}))
+            "status": {"activeDigest": "sha256:b", "history": [
+                {"digest": "sha256:b", "source": {}},
+                {"digest": "sha256:a", "source": {"file": "a.wasm"}, "config": {"prefer": "eu"}}]}}))
         .unwrap();
-        assert_eq!(versions(&plugin), ["sha256:b", "sha256:a"]);
+        let before = earlier(&plugin, None).expect("there is an earlier version");
+        assert_eq!(before.digest, "sha256:a");
+        assert_eq!(before.config, Some(json!({"prefer": "eu"})));
+        assert_eq!(earlier(&plugin, Some("sha256:b")).unwrap().digest, "sha256:b");
+        assert!(earlier(&plugin, Some("sha256:c")).is_none());
     }
 
     #[test]
-    fn digests_are_sha256() {
-        let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(digest_of(b""), empty);
-        assert_eq!(short(empty), "sha256:e3b0c44298fc");
+    fn digests_are_shown_as_people_compare_them() {
+        assert_eq!(short("sha256:e3b0c44298fc1c149afb"), "sha256:e3b0c44298fc");
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn v3(snapshot: &Snapshot, group: &str, version: &str) -> Value {
     }
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": crate::version::git_version()},
+        "info": {"title": "Kubernetes", "version": hansa_api::version::GIT_VERSION},
         "paths": paths,
         "components": {
             "schemas": components(served.iter().map(|served| &***served), Dialect::V3),

@@ -98,7 +98,7 @@ fn index(snapshot: &Snapshot) -> Value {
 }
 
 fn version_hash(snapshot: &Snapshot, group: &str, version: &str) -> String {
-    let mut text = crate::version::git_version();
+    let mut text = hansa_api::version::GIT_VERSION.to_owned();
     let served = snapshot.groups.get(group).and_then(|group| group.resources.get(version));
     for one in served.into_iter().flatten() {
         text.push_str(&format!("{:?}", one.resource));

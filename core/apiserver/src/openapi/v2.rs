@@ -12,7 +12,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
     let definitions = components(served.collect::<Vec<_>>().into_iter(), Dialect::V2);
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": crate::version::git_version()},
+        "info": {"title": "Kubernetes", "version": hansa_api::version::GIT_VERSION},
         "paths": paths(snapshot),
         "definitions": definitions,
     })
