@@ -231,10 +231,10 @@ fn hansa(home: &Path) -> Command {
 /// A built binary beside the test's own.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
-    let profile = own.parent().and_then(Path::parent).expect("it lies in target/<profile>/deps");
-    let binary = profile.join(name);
-    assert!(binary.exists(), "{} is missing: run `cargo build --bins`", binary.display());
-    binary
+    // A test lies in target/<profile>/deps, the bench program in target/<profile>.
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --bins`"))
 }
 
 /// Where the built guests lie.

@@ -116,6 +116,7 @@ impl Written {
 fn prepare(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiError> {
     metadata::place(served, ctx, obj)?;
     if served.resource.has_status()
+        && !served.strategy.keeps_status_on_create()
         && let Some(fields) = obj.as_object_mut()
     {
         fields.remove("status");

@@ -115,8 +115,13 @@ pub trait Strategy: Send + Sync + 'static {
     /// when a stored object may lack them. Must be idempotent.
     fn default(&self, _obj: &mut Value) {}
 
+    /// Whether a creation may carry a status; only nodes register with theirs.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Clears or sets what a client may not choose on creation. `status` was already removed if the
-    /// resource has that subresource; name, uid, timestamps and generation are the registry's.
+    /// resource has that subresource and does not keep it; name, uid, timestamps and generation are the registry's.
     fn prepare_create(&self, _ctx: &Context, _obj: &mut Value) {}
 
     /// Restores what a client may not change. `status` was already restored from `old` if the

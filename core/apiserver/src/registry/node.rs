@@ -46,6 +46,10 @@ impl Strategy for Nodes {
         }
     }
 
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| {
             taints(check, list_at(obj, &["spec", "taints"]));

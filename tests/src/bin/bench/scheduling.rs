@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
-use hansa_client::kube::api::{ListParams, PostParams};
+use hansa_client::kube::api::{ListParams, Patch, PatchParams, PostParams};
 use hansa_client::kube::core::{ApiResource, GroupVersionKind};
 use hansa_client::kube::{Api, Client};
 use serde_json::json;
@@ -70,15 +70,17 @@ async fn make_nodes(client: &Client) {
                         "bench": "node", "kubernetes.io/hostname": name,
                         "topology.kubernetes.io/zone": format!("zone-{}", number % 3),
                     } },
-                    "spec": { "providerID": format!("bench://{name}") },
                     "status": {
                         "capacity": capacity, "allocatable": capacity,
                         "conditions": [{ "type": "Ready", "status": "True", "reason": "Bench",
                             "message": "", "lastHeartbeatTime": null, "lastTransitionTime": null }],
                     },
                 });
+                let status = Patch::Merge(json!({ "status": node["status"] }));
                 let node = serde_json::from_value(node).expect("a node");
                 nodes.create(&PostParams::default(), &node).await.expect("the create succeeds");
+                let patched = nodes.patch_status(&name, &PatchParams::default(), &status).await;
+                patched.expect("the status is written");
             }
         })
         .await;
