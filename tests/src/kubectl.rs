@@ -179,7 +179,8 @@ impl Kubectl {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", LIMIT_SECS]).arg(&self.program);
+        // In a process group of its own, a terminal would stop kubectl at its first read.
+        command.args(["--foreground", "--kill-after=5", LIMIT_SECS]).arg(&self.program);
         command.args(["--namespace", &self.namespace]).args(args);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home);
         command.env_remove("KUBECTL_EXTERNAL_DIFF").env("TERM", "dumb");
