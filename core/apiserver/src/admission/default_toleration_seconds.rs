@@ -5,8 +5,7 @@ use hansa_api::ApiError;
 use hansa_api::meta::{fields_mut, list_at, str_at};
 use serde_json::{Value, json};
 
-use super::creates;
-use crate::generic::admit::{Admission, Attributes};
+use crate::generic::admit::{Admission, Attributes, Operation};
 
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
@@ -15,14 +14,13 @@ pub(super) struct DefaultTolerationSeconds;
 
 #[async_trait]
 impl Admission for DefaultTolerationSeconds {
-    async fn mutate(&self, attrs: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        if creates(attrs, "pods") {
-            add(pod);
-        }
-        Ok(())
+    fn concerns(&self, attrs: &Attributes<'_>) -> bool {
+        let writes = matches!(attrs.operation, Operation::Create | Operation::Update);
+        writes && attrs.is_whole() && attrs.is("", "pods")
     }
 
-    async fn validate(&self, _: &Attributes<'_>, _: Option<&Value>) -> Result<(), ApiError> {
+    async fn mutate(&self, _: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
+        add(pod);
         Ok(())
     }
 }

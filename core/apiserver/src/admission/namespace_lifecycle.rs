@@ -15,10 +15,15 @@ pub(super) struct NamespaceLifecycle;
 
 #[async_trait]
 impl Admission for NamespaceLifecycle {
-    async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
-        if attrs.operation != Operation::Create || !attrs.resource.namespaced {
-            return Ok(());
+    fn concerns(&self, attrs: &Attributes<'_>) -> bool {
+        match attrs.operation {
+            Operation::Create => attrs.resource.namespaced,
+            Operation::Delete => attrs.is("", "namespaces"),
+            Operation::Update | Operation::Connect => false,
         }
+    }
+
+    async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
         let name = &attrs.ctx.namespace;
         let Some(namespace) = lookup::find(attrs, "", "namespaces", "", name).await? else {
             return Err(ApiError::not_found(&GroupResource::new("", "namespaces"), name));
@@ -30,8 +35,7 @@ impl Admission for NamespaceLifecycle {
     }
 
     async fn validate(&self, attrs: &Attributes<'_>, _: Option<&Value>) -> Result<(), ApiError> {
-        let namespaces = attrs.resource.group.is_empty() && attrs.resource.plural == "namespaces";
-        if attrs.operation != Operation::Delete || !namespaces {
+        if attrs.operation != Operation::Delete {
             return Ok(());
         }
         let name = attrs.old.map_or(attrs.ctx.name.as_str(), meta::name);

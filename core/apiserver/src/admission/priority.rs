@@ -7,7 +7,7 @@ use hansa_api::ApiError;
 use hansa_api::meta::{self, bool_at, fields_mut, int_at, str_at};
 use serde_json::Value;
 
-use super::{creates, forbidden, lookup};
+use super::{forbidden, lookup};
 use crate::generic::admit::{Admission, Attributes, Operation};
 
 const GROUP: &str = "scheduling.k8s.io";
@@ -44,8 +44,16 @@ impl Rank {
 
 #[async_trait]
 impl Admission for Priority {
+    fn concerns(&self, attrs: &Attributes<'_>) -> bool {
+        attrs.is_whole() && (attrs.is("", "pods") || attrs.is(GROUP, PLURAL))
+    }
+
     async fn mutate(&self, attrs: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        if !creates(attrs, "pods") {
+        if !attrs.is("", "pods") {
+            return Ok(());
+        }
+        if let Some(old) = attrs.old {
+            keep(pod, old);
             return Ok(());
         }
         let rank = match str_at(pod, &["spec", "priorityClassName"]) {
@@ -82,9 +90,17 @@ impl Admission for Priority {
     }
 }
 
+/// What a pod got when it was made stays where a change leaves it out.
+fn keep(pod: &mut Value, old: &Value) {
+    for field in ["priority", "preemptionPolicy"] {
+        if let Some(value) = meta::at(old, &["spec", field]) {
+            meta::default_field(fields_mut(pod, &["spec"]), field, value.clone());
+        }
+    }
+}
+
 fn writes_global_default(attrs: &Attributes<'_>, class: &Value) -> bool {
-    attrs.resource.group == GROUP
-        && attrs.resource.plural == PLURAL
+    attrs.is(GROUP, PLURAL)
         && attrs.operation != Operation::Delete
         && bool_at(class, &["globalDefault"])
 }

@@ -8,8 +8,8 @@ use hansa_api::ApiError;
 use hansa_api::meta::{self, Fields, as_fields_mut, fields_mut, list_at, str_at};
 use serde_json::{Value, json};
 
-use super::{creates, forbidden, lookup};
-use crate::generic::admit::{Admission, Attributes};
+use super::{creates, forbidden, lookup, secrets};
+use crate::generic::admit::{Admission, Attributes, Operation};
 
 const DEFAULT: &str = "default";
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -26,32 +26,64 @@ pub(super) struct ServiceAccount;
 
 #[async_trait]
 impl Admission for ServiceAccount {
+    fn concerns(&self, attrs: &Attributes<'_>) -> bool {
+        let debugs = attrs.operation == Operation::Update
+            && attrs.is("", "pods")
+            && attrs.ctx.subresource == "ephemeralcontainers";
+        creates(attrs, "pods") || debugs
+    }
+
     async fn mutate(&self, attrs: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        if !creates(attrs, "pods") || meta::annotation(pod, MIRROR).is_some() {
+        if attrs.operation != Operation::Create || is_mirror(pod) {
             return Ok(());
         }
         let name = match str_at(pod, &["spec", "serviceAccountName"]) {
             "" => DEFAULT.to_owned(),
             name => name.to_owned(),
         };
-        let Some(account) = find_account(attrs, &name).await? else {
-            let why = format!(
-                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-                attrs.ctx.namespace
-            );
-            return Err(forbidden(attrs, pod, why));
-        };
+        let account = required(attrs, pod, &name).await?;
         apply(pod, &name, &account);
         Ok(())
     }
 
     async fn validate(&self, attrs: &Attributes<'_>, pod: Option<&Value>) -> Result<(), ApiError> {
-        let Some(pod) = pod.filter(|_| creates(attrs, "pods")) else { return Ok(()) };
-        let account = str_at(pod, &["spec", "serviceAccountName"]);
-        if meta::annotation(pod, MIRROR).is_some() && !account.is_empty() {
-            return Err(forbidden(attrs, pod, "a mirror pod may not reference service accounts"));
+        let Some(pod) = pod else { return Ok(()) };
+        if attrs.operation == Operation::Create && is_mirror(pod) {
+            return secrets::mirror(pod).map_err(|why| forbidden(attrs, pod, why));
         }
-        Ok(())
+        let name = str_at(pod, &["spec", "serviceAccountName"]);
+        if name.is_empty() {
+            let (namespace, pod_name) = (&attrs.ctx.namespace, meta::name(pod));
+            let why = format!("no service account specified for pod {namespace}/{pod_name}");
+            return Err(forbidden(attrs, pod, why));
+        }
+        let account = required(attrs, pod, name).await?;
+        if !secrets::enforced(&account) {
+            return Ok(());
+        }
+        let verdict = match attrs.operation {
+            Operation::Create => secrets::pod(&account, pod),
+            _ => secrets::ephemeral(&account, pod),
+        };
+        verdict.map_err(|why| forbidden(attrs, pod, why))
+    }
+}
+
+fn is_mirror(pod: &Value) -> bool {
+    meta::annotation(pod, MIRROR).is_some()
+}
+
+/// The account, which must be there.
+async fn required(attrs: &Attributes<'_>, pod: &Value, name: &str) -> Result<Arc<Value>, ApiError> {
+    match find_account(attrs, name).await? {
+        Some(account) => Ok(account),
+        None => {
+            let why = format!(
+                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+                attrs.ctx.namespace
+            );
+            Err(forbidden(attrs, pod, why))
+        }
     }
 }
 

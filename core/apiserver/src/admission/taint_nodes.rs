@@ -14,14 +14,12 @@ pub(super) struct TaintNodesByCondition;
 
 #[async_trait]
 impl Admission for TaintNodesByCondition {
-    async fn mutate(&self, attrs: &Attributes<'_>, node: &mut Value) -> Result<(), ApiError> {
-        if creates(attrs, "nodes") {
-            add(node);
-        }
-        Ok(())
+    fn concerns(&self, attrs: &Attributes<'_>) -> bool {
+        creates(attrs, "nodes")
     }
 
-    async fn validate(&self, _: &Attributes<'_>, _: Option<&Value>) -> Result<(), ApiError> {
+    async fn mutate(&self, _: &Attributes<'_>, node: &mut Value) -> Result<(), ApiError> {
+        add(node);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::generic::catalog::Catalog;
 use crate::generic::context::Context;
 use crate::generic::options::DeleteOptions;
 use crate::generic::registry::Registry;
+use crate::generic::update::Part;
 use crate::registry::{AddressRange, NODE_PORTS, Settings, bootstrap, table};
 
 struct Cluster(Arc<Registry>);
@@ -37,6 +38,21 @@ impl Cluster {
         let served = self.0.served(group, plural)?;
         let ctx = Context::internal("create", meta::namespace(&object), "");
         Ok(self.0.create(&served, &ctx, object).await?.obj)
+    }
+
+    /// What the quota controller does: the limits, and what is used, in the status.
+    async fn count_quota(&self, used: Value) -> Value {
+        let served = self.0.served("", "resourcequotas").unwrap();
+        let ctx =
+            Context { subresource: "status".into(), ..Context::internal("update", "default", "q") };
+        let make = |quota: &Value| {
+            let mut quota = quota.clone();
+            quota["status"] = json!({"hard": quota["spec"]["hard"], "used": used});
+            Ok(quota)
+        };
+        let quota = self.0.update(&served, &ctx, Part::Status, make).await.unwrap().obj;
+        self.0.list_cached("", "resourcequotas", "").await.unwrap();
+        quota
     }
 
     async fn pod(&self, namespace: &str, spec: Value) -> Result<Value, ApiError> {
@@ -104,15 +120,53 @@ async fn limits_and_quotas_hold() {
         "spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}, "max": {"cpu": "2"}}]}});
     cluster.create("", "limitranges", range).await.unwrap();
     let quota = json!({"metadata": {"name": "q", "namespace": "default"},
-        "spec": {"hard": {"limits.cpu": "500m"}}});
+        "spec": {"hard": {"limits.cpu": "2500m"}}});
     cluster.create("", "resourcequotas", quota).await.unwrap();
-    for plural in ["limitranges", "resourcequotas"] {
-        cluster.0.list_cached("", plural, "").await.unwrap();
-    }
-    let error = cluster.pod("default", json!({})).await.unwrap_err();
+    cluster.0.list_cached("", "limitranges", "").await.unwrap();
+    let quota = cluster.count_quota(json!({"limits.cpu": "0"})).await;
+    assert_eq!(quota["status"]["hard"]["limits.cpu"], "2500m");
+    let pods = (0..4).map(|index| {
+        let pod = json!({"metadata": {"name": format!("p{index}"), "namespace": "default"},
+            "spec": {"containers": [{"name": "a", "image": "b:1"}]}});
+        cluster.create("", "pods", pod)
+    });
+    let made = futures::future::join_all(pods).await;
+    let refused: Vec<_> = made.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 2, "writes at the same time do not go over together");
+    assert!(
+        refused[0].message.ends_with(
+            "is forbidden: exceeded quota: q, requested: limits.cpu=1, used: limits.cpu=2, \
+             limited: limits.cpu=2500m"
+        ),
+        "{}",
+        refused[0].message
+    );
+}
+
+#[tokio::test]
+async fn a_namespaces_standard_holds_for_pods_and_warns_of_workloads() {
+    let cluster = Cluster::start().await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline"});
+    let namespace = json!({"metadata": {"name": "strict", "labels": labels}});
+    cluster.create("", "namespaces", namespace).await.unwrap();
+    let account = json!({"metadata": {"name": "default", "namespace": "strict"}});
+    cluster.create("", "serviceaccounts", account).await.unwrap();
+    let error = cluster.pod("strict", json!({"hostNetwork": true})).await.unwrap_err();
     assert_eq!(
         error.message,
-        "pods \"p\" is forbidden: exceeded quota: q, requested: limits.cpu=1, used: limits.cpu=0, \
-         limited: limits.cpu=500m"
+        "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces \
+         (hostNetwork=true)"
     );
+    let labels = json!({"app": "a"});
+    let deployment = json!({"metadata": {"name": "d", "namespace": "strict"}, "spec": {
+        "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+        "spec": {"hostPID": true, "containers": [{"name": "a", "image": "b"}]}}}});
+    let served = cluster.0.served("apps", "deployments").unwrap();
+    let ctx = Context::internal("create", "strict", "");
+    cluster.0.create(&served, &ctx, deployment).await.unwrap();
+    let warning = "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)";
+    assert_eq!(ctx.warnings.take(), [warning]);
+    let bad = json!({"metadata": {"name": "bad",
+        "labels": {"pod-security.kubernetes.io/enforce": "tight"}}});
+    assert_eq!(cluster.create("", "namespaces", bad).await.unwrap_err().code, 422);
 }

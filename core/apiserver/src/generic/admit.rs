@@ -19,6 +19,20 @@ pub enum Operation {
     Update,
     /// A deletion.
     Delete,
+    /// A connection to what an object stands for: `exec`, `attach`, `portforward`, `proxy`.
+    Connect,
+}
+
+impl Operation {
+    /// The word that webhooks and policies know.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// One write, as admission sees it.
@@ -35,28 +49,45 @@ pub struct Attributes<'a> {
     pub registry: &'a Arc<Registry>,
 }
 
-/// A chain of admission plugins.
+impl Attributes<'_> {
+    /// Whether this is about a resource of the given group and plural, whatever the subresource.
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural
+    }
+
+    /// Whether this is about the object itself, and not a subresource.
+    pub fn is_whole(&self) -> bool {
+        self.ctx.subresource.is_empty()
+    }
+}
+
+/// An admission plugin, or a chain of them.
 ///
-/// Both methods run inside the update loop, so they may run more than once per request.
+/// `mutate` and `validate` run inside the update loop, so they may run more than once per request.
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
+    /// Whether the plugin has a say at all; asked first, for every write, so it must be cheap.
+    fn concerns(&self, _attrs: &Attributes<'_>) -> bool {
+        true
+    }
+
     /// Changes the object before validation. Not called for deletions.
-    async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError>;
+    async fn mutate(&self, _attrs: &Attributes<'_>, _obj: &mut Value) -> Result<(), ApiError> {
+        Ok(())
+    }
 
     /// Accepts or refuses; `obj` is the new object, `None` for a deletion.
-    async fn validate(&self, attrs: &Attributes<'_>, obj: Option<&Value>) -> Result<(), ApiError>;
+    async fn validate(
+        &self,
+        _attrs: &Attributes<'_>,
+        _obj: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// Admits everything.
 pub struct AdmitAll;
 
 #[async_trait]
-impl Admission for AdmitAll {
-    async fn mutate(&self, _: &Attributes<'_>, _: &mut Value) -> Result<(), ApiError> {
-        Ok(())
-    }
-
-    async fn validate(&self, _: &Attributes<'_>, _: Option<&Value>) -> Result<(), ApiError> {
-        Ok(())
-    }
-}
+impl Admission for AdmitAll {}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 pub use crate::authn::Identity;
 
 /// One write request, for strategies and admission.
@@ -21,6 +23,28 @@ pub struct Context {
     pub dry_run: bool,
     /// `fieldManager`, or what the user agent says before its first `/`.
     pub field_manager: String,
+    /// What the client is warned of; shared by everything that is done for one request.
+    pub warnings: Warnings,
+}
+
+/// Warnings for a client, each told once.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds one.
+    pub fn add(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut all = self.0.lock();
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+
+    /// Takes all that were added.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl Context {

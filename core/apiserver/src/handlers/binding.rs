@@ -57,7 +57,7 @@ fn check(binding: &Value) -> Result<(), ApiError> {
     }
 }
 
-async fn bind(call: &Call, name: &str, binding: Value) -> Result<Response<Body>, ApiError> {
+async fn bind(call: &Call, name: &str, mut binding: Value) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions", call.user_agent())?;
     let pods = call.registry.served("", "pods")?;
     let ctx = Context {
@@ -72,7 +72,9 @@ async fn bind(call: &Call, name: &str, binding: Value) -> Result<Response<Body>,
         old: None,
         registry: &call.registry,
     };
-    call.registry.admission().validate(&attrs, Some(&binding)).await?;
+    let admission = call.registry.admission();
+    admission.mutate(&attrs, &mut binding).await?;
+    admission.validate(&attrs, Some(&binding)).await?;
     let make = |pod: &Value| bound(pod, &binding);
     call.registry.update(&pods, &ctx, Part::Raw, make).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
@@ -100,6 +102,9 @@ fn bound(pod: &Value, binding: &Value) -> Result<Value, ApiError> {
     meta::fields_mut(&mut pod, &["spec"]).insert("nodeName".into(), target.into());
     for (key, value) in meta::annotations(binding).into_iter().flatten() {
         meta::set_annotation(&mut pod, key, value.as_str().unwrap_or_default());
+    }
+    for (key, value) in meta::labels(binding).into_iter().flatten() {
+        meta::set_label(&mut pod, key, value.as_str().unwrap_or_default());
     }
     for field in ["uid", "resourceVersion"] {
         meta::set_text(&mut pod, field, meta::str_at(binding, &["metadata", field]));

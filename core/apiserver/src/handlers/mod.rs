@@ -27,7 +27,7 @@ use http::{HeaderMap, Request, Response};
 
 use crate::body::Body;
 use crate::generic::catalog::Served;
-use crate::generic::context::{Context, Identity};
+use crate::generic::context::{Context, Identity, Warnings};
 use crate::generic::options::Query;
 use crate::generic::registry::Registry;
 use crate::generic::resource::{Resource, Subresource};
@@ -51,6 +51,7 @@ pub(crate) struct Call {
     pub(crate) subresource: String,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
+    pub(crate) warnings: Warnings,
     pub(crate) accepted: Accepted,
 }
 
@@ -92,10 +93,14 @@ async fn answer(
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         accepted: negotiate(&parts.headers)?,
         headers: parts.headers,
+        warnings: Warnings::default(),
         served,
     };
     call.check_verb()?;
-    call.run(body).await
+    let warnings = call.warnings.clone();
+    let mut response = call.run(body).await.unwrap_or_else(|error| crate::responses::error(&error));
+    respond::warn(&mut response, warnings.take().iter());
+    Ok(response)
 }
 
 /// The name in the path; the one that a field selector pins is the filter's business.
@@ -182,6 +187,7 @@ impl Call {
             subresource: self.subresource.clone(),
             dry_run,
             field_manager: field_manager.to_string(),
+            warnings: self.warnings.clone(),
         }
     }
 
