@@ -42,7 +42,8 @@ pub struct Answer {
 }
 
 impl Http {
-    pub(crate) fn admin(kubeconfig: &Path) -> Self {
+    /// As the user of a kubeconfig.
+    pub fn admin(kubeconfig: &Path) -> Self {
         Self::with(kubeconfig, None)
     }
 
@@ -70,22 +71,32 @@ impl Http {
     /// # Panics
     /// If there is no answer.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let answer = self.try_send(method, path, headers, body);
+        answer.unwrap_or_else(|| panic!("{method} {path}: no whole answer within {LIMIT:?}"))
+    }
+
+    /// The same, of a server that may not answer.
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.as_bytes().to_vec())).expect("it is a request");
         RUNTIME.block_on(async {
-            let answer = tokio::time::timeout(LIMIT, self.exchange(request)).await;
-            answer.unwrap_or_else(|_| panic!("{method} {path}: no answer within {LIMIT:?}"))
+            tokio::time::timeout(LIMIT, self.exchange(request)).await.unwrap_or_default()
         })
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Answer {
-        let response = self.client.send(request).await.expect("the server answers");
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("the answer is whole").to_bytes();
-        Answer::new(parts.status.as_u16(), parts.headers, &bytes)
+    async fn exchange(&self, request: Request<Body>) -> Option<Answer> {
+        let (parts, body) = self.client.send(request).await.ok()?.into_parts();
+        let bytes = body.collect().await.ok()?.to_bytes();
+        Some(Answer::new(parts.status.as_u16(), parts.headers, &bytes))
     }
 
     /// GET.

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask setup|guests|demo|test|lint|tidy|bench`.
+//! Developer commands: `cargo xtask setup|guests|demo|test|lint|tidy|bench|conformance|differential`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod conformance;
 mod demo;
+mod differential;
 mod guests;
 mod run;
 mod sample;
@@ -40,6 +42,10 @@ enum Verb {
     Tidy,
     /// Measurements; see `--help` of each.
     Bench(bench::Args),
+    /// Upstream's conformance suite, and the ledger of what passes.
+    Conformance(conformance::Args),
+    /// The same requests to upstream's API server and to ours, and what differs.
+    Differential(differential::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Verb::Lint => test::lint(&root),
         Verb::Tidy => test::tidy(&root),
         Verb::Bench(args) => bench::run(&root, &args),
+        Verb::Conformance(args) => conformance::run(&root, &args),
+        Verb::Differential(args) => differential::run(&root, &args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
