@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::{Bundle, FieldDef, FieldType, ListType, PatchStrategy, TypeDef, TypeId};
+use super::{Bundle, FieldDef, FieldType, ListType, MapType, PatchStrategy, TypeDef, TypeId};
 use crate::gvk::GroupVersionKind;
 
 #[derive(Deserialize)]
@@ -52,9 +52,11 @@ pub(super) enum BundleError {
     Code(String),
 }
 
-pub(super) fn parse(text: &str) -> Result<Bundle, BundleError> {
+/// `always` has a line per type: its name and the fields that are there even when they are empty.
+pub(super) fn parse(text: &str, always: &str) -> Result<Bundle, BundleError> {
     let file: File = serde_json::from_str(text)?;
-    let types = file.types.into_iter().map(type_def).collect::<Result<Vec<_>, _>>()?;
+    let mut types = file.types.into_iter().map(type_def).collect::<Result<Vec<_>, _>>()?;
+    mark_always(&mut types, always);
     let mut by_name = HashMap::new();
     let mut by_kind = HashMap::new();
     for (id, def) in (0..).map(TypeId).zip(&types) {
@@ -63,6 +65,17 @@ pub(super) fn parse(text: &str) -> Result<Bundle, BundleError> {
         by_kind.extend(def.kinds.iter().map(|kind| (kind.clone(), id)));
     }
     Ok(Bundle { types, by_name, by_kind })
+}
+
+fn mark_always(types: &mut [TypeDef], always: &str) {
+    let lines = always.lines().filter_map(|line| line.split_once(' '));
+    let names: HashMap<&str, &str> = lines.collect();
+    for def in types {
+        let Some(fields) = names.get(def.name.as_str()) else { continue };
+        for field in &mut def.fields {
+            field.always = fields.split(' ').any(|name| name == field.name);
+        }
+    }
 }
 
 fn type_def(raw: RawType) -> Result<TypeDef, BundleError> {
@@ -87,7 +100,8 @@ fn field_def(name: String, raw: RawField) -> Result<FieldDef, BundleError> {
         map_keys: full.k,
         merge_key: full.m,
         strategy: strategy(&full.s),
-        atomic: full.a.as_deref() == Some("atomic"),
+        map_type: full.a.as_deref().and_then(map_type),
+        always: false,
     })
 }
 
@@ -96,6 +110,14 @@ fn list_type(text: &str) -> Option<ListType> {
         "atomic" => Some(ListType::Atomic),
         "set" => Some(ListType::Set),
         "map" => Some(ListType::Map),
+        _ => None,
+    }
+}
+
+fn map_type(text: &str) -> Option<MapType> {
+    match text {
+        "atomic" => Some(MapType::Atomic),
+        "granular" => Some(MapType::Granular),
         _ => None,
     }
 }

@@ -348,12 +348,15 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a field's value says nothing: null, or an empty list or map that may be missing.
+/// Whether a field's value says nothing: null, or an empty list or map that may be missing. An empty
+/// list of managed fields is a wish: to forget them.
 fn is_nothing(field: &FieldDef, value: &Value) -> bool {
     match (&field.kind, value) {
         (FieldType::Any, _) => false,
         (_, Value::Null) => true,
-        (FieldType::List(_), Value::Array(items)) => items.is_empty() && !field.required,
+        (FieldType::List(_), Value::Array(items)) => {
+            items.is_empty() && !field.required && field.name != "managedFields"
+        }
         (FieldType::Map(_), Value::Object(entries)) => entries.is_empty() && !field.required,
         _ => false,
     }

@@ -1,6 +1,8 @@
 //! The schema bundle: every built-in type's fields, types, list and merge keys, as data.
 //!
-//! `data/bundle.json` is made by `examples/make_bundle.rs` from the release's published schemas.
+//! `data/bundle.json` is made by `examples/make_bundle.rs` from the release's published schemas;
+//! `data/always.txt` names, type by type, the optional fields that upstream writes even when they
+//! are empty.
 
 mod bundle;
 pub mod decode;
@@ -52,8 +54,20 @@ pub struct FieldDef {
     pub merge_key: Option<String>,
     /// How a strategic merge patch treats the field.
     pub strategy: PatchStrategy,
-    /// Whether a map is replaced as a whole (`x-kubernetes-map-type: atomic`).
-    pub atomic: bool,
+    /// Whether a map is replaced as a whole or merged, where that is not the type's own way
+    /// (`x-kubernetes-map-type`).
+    pub map_type: Option<MapType>,
+    /// Whether upstream writes the field even when it is empty.
+    pub always: bool,
+}
+
+/// How server-side apply merges a map or an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapType {
+    /// As one value.
+    Atomic,
+    /// By its entries.
+    Granular,
 }
 
 /// What a field holds.
@@ -120,7 +134,7 @@ pub struct PatchStrategy {
 }
 
 static BUILTIN: LazyLock<Bundle> = LazyLock::new(|| {
-    bundle::parse(include_str!("../../data/bundle.json"))
+    bundle::parse(include_str!("../../data/bundle.json"), include_str!("../../data/always.txt"))
         .expect("the committed bundle is well formed")
 });
 
