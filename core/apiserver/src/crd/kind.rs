@@ -1,5 +1,6 @@
 //! The strategy of one version of a custom resource: everything comes from its definition.
 
+use hansa_api::apply::ObjectType;
 use hansa_api::field::FieldError;
 use hansa_api::meta;
 use hansa_api::schema::{builtin, decode::conform};
@@ -19,6 +20,7 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// A custom resource's kind.
 pub(super) struct Custom {
     schema: Structural,
+    object_type: ObjectType,
     columns: Columns,
     scale: Option<ScalePaths>,
     fields: Vec<(Str, JsonPath)>,
@@ -29,6 +31,7 @@ impl Custom {
     pub(super) fn new(version: &Value, schema: &Value) -> Self {
         Self {
             schema: Structural::compile(schema),
+            object_type: ObjectType::custom(schema),
             columns: Columns::read(version),
             scale: scale(version),
             fields: selectable(version),
@@ -114,6 +117,10 @@ impl Strategy for Custom {
 
     fn status_may_change_metadata(&self) -> bool {
         false
+    }
+
+    fn object_type(&self, _resource: &Resource) -> ObjectType {
+        self.object_type.clone()
     }
 
     fn allow_unconditional_update(&self) -> bool {

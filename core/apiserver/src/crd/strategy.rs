@@ -25,6 +25,10 @@ pub fn served() -> Served {
 }
 
 impl Strategy for Definitions {
+    fn status_may_change_metadata(&self) -> bool {
+        false
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = obj.get_mut("spec").and_then(Value::as_object_mut) else { return };
         if !spec.contains_key("conversion") {

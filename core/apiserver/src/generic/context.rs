@@ -23,6 +23,9 @@ pub struct Context {
     pub dry_run: bool,
     /// `fieldManager`, or what the user agent says before its first `/`.
     pub field_manager: String,
+    /// Whether `metadata.managedFields` stays as the writer made it: server-side apply, `scale`,
+    /// and what the server does to an object by itself.
+    pub untracked: bool,
     /// What the client is warned of; shared by everything that is done for one request.
     pub warnings: Warnings,
 }
@@ -55,6 +58,7 @@ impl Context {
             verb: verb.into(),
             namespace: namespace.into(),
             name: name.into(),
+            field_manager: "kube-apiserver".into(),
             ..Self::default()
         }
     }

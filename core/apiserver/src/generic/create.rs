@@ -1,4 +1,4 @@
-//! Creation.
+//! Creation, by itself and by server-side apply.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use hansa_api::gvk::GroupVersionKind;
 use hansa_api::meta;
 use hansa_api::status::ApiError;
 use hansa_storage::{Expect, Outcome};
+use http::StatusCode;
 use serde_json::Value;
 
 use super::admit::{Attributes, Operation};
@@ -13,7 +14,8 @@ use super::catalog::Served;
 use super::context::Context;
 use super::list::store_error;
 use super::registry::{Registry, Written, group_resource};
-use super::{encode, entry, metadata};
+use super::update::Part;
+use super::{encode, entry, managed_fields, metadata};
 
 /// How often a generated name may meet one that is taken.
 const NAME_TRIES: usize = 8;
@@ -47,6 +49,34 @@ impl Registry {
         })
     }
 
+    /// Server-side apply: `make` gets the live object that `ctx` names, or an empty one if there is
+    /// none, and returns the wanted one with its managed fields. The code says whether it was
+    /// created.
+    ///
+    /// # Errors
+    /// As [`update`](Registry::update) and [`create`](Registry::create).
+    pub async fn apply(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        ctx: &Context,
+        make: impl Fn(&Value) -> Result<Value, ApiError> + Send + Sync,
+    ) -> Result<(StatusCode, Written), ApiError> {
+        for _ in 0..NAME_TRIES {
+            match self.update(served, ctx, Part::Whole, &make).await {
+                Err(error) if error.is_not_found() => {}
+                done => return Ok((StatusCode::OK, done?)),
+            }
+            let mut obj = make(&Value::Object(meta::Fields::new()))?;
+            check_new(served, ctx, &obj)?;
+            meta::set_text(&mut obj, "resourceVersion", "");
+            match self.create(served, ctx, obj).await {
+                Err(error) if error.is_already_exists() => {}
+                done => return Ok((StatusCode::CREATED, done?)),
+            }
+        }
+        Err(ApiError::modified(&group_resource(served), &ctx.name))
+    }
+
     async fn try_create(
         self: &Arc<Self>,
         served: &Arc<Served>,
@@ -58,6 +88,8 @@ impl Registry {
             meta::set_text(&mut obj, "name", &meta::generate_name(base));
         }
         prepare(served, ctx, &mut obj)?;
+        managed_fields::track(self, served, ctx, Part::Whole, &Value::default(), &mut obj);
+        served.strategy.prepare_create(ctx, &mut obj);
         let attrs = Attributes {
             ctx,
             resource: &served.resource,
@@ -66,7 +98,9 @@ impl Registry {
             registry: self,
         };
         let admission = self.admission();
+        let fields = managed_fields::of(&obj);
         admission.mutate(&attrs, &mut obj).await?;
+        managed_fields::keep_valid(ctx, fields, &mut obj);
         served.strategy.default(&mut obj);
         check(served, &obj)?;
         admission.validate(&attrs, Some(&obj)).await?;
@@ -113,6 +147,24 @@ impl Written {
     }
 }
 
+/// What is applied where nothing is must name itself, and not another object.
+fn check_new(served: &Served, ctx: &Context, obj: &Value) -> Result<(), ApiError> {
+    let (uid, name) = (meta::uid(obj), &ctx.name);
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was \
+             found"
+        );
+        return Err(ApiError::conflict(&group_resource(served), name, why));
+    }
+    if meta::name(obj).is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    Ok(())
+}
+
 fn prepare(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiError> {
     metadata::place(served, ctx, obj)?;
     if served.resource.has_status()
@@ -123,7 +175,6 @@ fn prepare(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiErr
     }
     metadata::create(served, obj)?;
     served.strategy.default(obj);
-    served.strategy.prepare_create(ctx, obj);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use hansa_api::gvk::GroupVersionKind;
 use hansa_api::schema::{builtin, decode};
 use hansa_api::status::ApiError;
 use serde_json::Value;
+use serde_saphyr::DuplicateKeyPolicy;
 
 use super::catalog::Served;
 use super::options::FieldValidation;
@@ -55,12 +56,53 @@ pub fn parse(bytes: &[u8], format: Format, kind: &str) -> Result<Decoded, ApiErr
             Ok(Decoded { obj: parsed.value, complaints: parsed.duplicates })
         }
         Format::Yaml => {
-            let text =
-                std::str::from_utf8(bytes).map_err(|error| unrecognized(error.to_string()))?;
-            let obj = serde_saphyr::from_str(text)
-                .map_err(|error| unrecognized(format!("yaml parse error: {error}")))?;
-            Ok(Decoded { obj, complaints: Vec::new() })
+            let Yaml { value, complaint } =
+                yaml(bytes).map_err(|why| unrecognized(format!("yaml parse error: {why}")))?;
+            Ok(Decoded { obj: value, complaints: complaint.into_iter().collect() })
         }
+    }
+}
+
+/// YAML that was read, and what is odd about it: keys that occur twice.
+#[derive(Debug)]
+pub struct Yaml {
+    /// The tree; of a repeated key the last value stays.
+    pub value: Value,
+    /// `yaml: unmarshal errors: …`.
+    pub complaint: Option<String>,
+}
+
+/// Reads YAML; most that is sent as YAML is JSON, which is quicker to read.
+///
+/// # Errors
+/// The parser's words.
+pub fn yaml(bytes: &[u8]) -> Result<Yaml, String> {
+    if bytes.first() == Some(&b'{')
+        && let Ok(parsed) = decode::parse_json(bytes)
+        && parsed.duplicates.is_empty()
+    {
+        return Ok(Yaml { value: parsed.value, complaint: None });
+    }
+    let failed = |error: &dyn std::fmt::Display| format!("yaml: {error}");
+    let text = std::str::from_utf8(bytes).map_err(|error| failed(&error))?;
+    let error = match serde_saphyr::from_str(text) {
+        Ok(value) => return Ok(Yaml { value, complaint: None }),
+        Err(error) => error,
+    };
+    let Some(complaint) = repeated_key(&error) else { return Err(failed(&error)) };
+    let last_wins = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+    let value =
+        serde_saphyr::from_str_with_options(text, last_wins).map_err(|error| failed(&error))?;
+    Ok(Yaml { value, complaint: Some(complaint) })
+}
+
+fn repeated_key(error: &serde_saphyr::Error) -> Option<String> {
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+            let (line, key) = (location.line(), key.as_deref().unwrap_or_default());
+            Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))
+        }
+        _ => None,
     }
 }
 

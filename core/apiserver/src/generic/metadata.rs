@@ -49,7 +49,7 @@ pub fn create(served: &Served, obj: &mut Value) -> Result<(), ApiError> {
     }
     let counts = served.strategy.has_generation(obj);
     let metadata = meta::metadata_mut(obj);
-    for field in SERVERS.iter().chain(&["resourceVersion", "selfLink", "managedFields"]) {
+    for field in SERVERS.iter().chain(&["resourceVersion", "selfLink"]) {
         metadata.remove(*field);
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -75,9 +75,7 @@ pub fn restore(obj: &mut Value, old: &Value) {
             }
         }
     }
-    for field in ["selfLink", "managedFields"] {
-        metadata.remove(field);
-    }
+    metadata.remove("selfLink");
     drop_empty(metadata);
 }
 

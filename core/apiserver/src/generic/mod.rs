@@ -18,6 +18,7 @@ pub mod feed;
 pub mod filter;
 pub mod lifecycle;
 pub mod list;
+pub(crate) mod managed_fields;
 pub mod metadata;
 pub mod options;
 pub mod registry;

@@ -8,6 +8,9 @@ use hansa_api::status::ApiError;
 use super::filter::Filter;
 use crate::request_info::{is_true, query_pairs};
 
+/// The longest name of a field manager, in bytes.
+const MANAGER_MAX: usize = 128;
+
 /// How old a list or an initial state may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -260,17 +263,57 @@ impl WriteOptions {
                 return Err(invalid(kind, error));
             }
         };
-        let manager = match query.text("fieldManager") {
-            "" => user_agent.split('/').next().unwrap_or_default(),
-            named => named,
-        };
+        let named = query.text("fieldManager");
+        check_manager(named).map_err(|error| invalid(kind, error))?;
+        let manager = if named.is_empty() { agent_name(user_agent) } else { named.to_string() };
         Ok(Self {
             dry_run: query.dry_run(kind)?,
-            field_manager: manager.to_string(),
+            field_manager: manager,
             field_validation,
             force: query.flag("force").unwrap_or(false),
         })
     }
+
+    /// Reads the options of a patch; `applies` says that it is a server-side apply.
+    pub fn parse_patch(query: &Query, user_agent: &str, applies: bool) -> Result<Self, ApiError> {
+        let kind = "PatchOptions";
+        if applies && query.text("fieldManager").is_empty() {
+            let error = FieldError::required("fieldManager", "is required for apply patch");
+            return Err(invalid(kind, error));
+        }
+        if !applies && query.flag("force").is_some() {
+            let why = "may not be specified for non-apply patch";
+            return Err(invalid(kind, FieldError::forbidden("force", why)));
+        }
+        Self::parse(query, kind, user_agent)
+    }
+}
+
+/// A field manager's name is short and printable.
+fn check_manager(name: &str) -> Result<(), FieldError> {
+    if name.len() > MANAGER_MAX {
+        return Err(FieldError::too_long("fieldManager", MANAGER_MAX));
+    }
+    match name.char_indices().find(|(_, char)| char.is_control()) {
+        Some((at, char)) => {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(char));
+            Err(FieldError::invalid("fieldManager", name, why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a user agent says before its first `/`, as far as it can name a field manager.
+fn agent_name(user_agent: &str) -> String {
+    let printable = user_agent.split('/').next().unwrap_or_default().chars();
+    let mut name = String::new();
+    for char in printable.filter(|char| !char.is_control()) {
+        if name.len() + char.len_utf8() > MANAGER_MAX {
+            break;
+        }
+        name.push(char);
+    }
+    name
 }
 
 impl Propagation {
@@ -339,5 +382,27 @@ mod tests {
         assert_eq!(options.field_manager, "kubectl");
         assert_eq!(parse("dryRun=Some").unwrap_err().code, 422);
         assert_eq!(parse("fieldValidation=Lax").unwrap_err().code, 422);
+        let long = format!("fieldManager={}", "x".repeat(129));
+        assert!(parse(&long).unwrap_err().message.contains("may not be more than 128 bytes"));
+        let odd = parse("fieldManager=a%07b").unwrap_err();
+        assert!(odd.message.contains("invalid character U+0007 (at position 1)"), "{odd}");
+    }
+
+    #[test]
+    fn patches_are_applied_by_somebody_and_forced_only_then() {
+        let parse =
+            |query, applies| WriteOptions::parse_patch(&Query::parse(query), "kubectl/v1", applies);
+        let error = parse("", true).unwrap_err();
+        assert_eq!(
+            error.message,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required \
+             for apply patch"
+        );
+        let error = parse("force=true", false).unwrap_err();
+        assert!(
+            error.message.ends_with("force: Forbidden: may not be specified for non-apply patch")
+        );
+        assert!(parse("fieldManager=me&force=true", true).unwrap().force);
+        assert_eq!(parse("", false).unwrap().field_manager, "kubectl");
     }
 }

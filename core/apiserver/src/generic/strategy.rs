@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hansa_api::apply::ObjectType;
 use hansa_api::field::FieldError;
 use hansa_api::status::ApiError;
 use jiff::Timestamp;
@@ -192,6 +193,17 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether a write to `status` may also change labels and annotations (custom resources: no).
     fn status_may_change_metadata(&self) -> bool {
         true
+    }
+
+    /// Dotted paths of what a write to the object (`""`) or to a subresource leaves as it was,
+    /// besides the usual: the status, or all but the status.
+    fn reset_fields(&self, _subresource: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// How the fields of its objects merge and who may manage them apart.
+    fn object_type(&self, resource: &Resource) -> ObjectType {
+        ObjectType::builtin(&super::decode::kind_of(resource))
     }
 
     /// Whether a PUT to a name that does not exist creates the object.

@@ -16,7 +16,7 @@ use super::create::invalid;
 use super::lifecycle;
 use super::list::store_error;
 use super::registry::{Registry, Written, group_resource};
-use super::{entry, metadata};
+use super::{entry, managed_fields, metadata};
 
 /// How often a write without a resourceVersion starts over after losing a race.
 const TRIES: usize = 64;
@@ -77,10 +77,15 @@ impl Registry {
         kv: &KeyValue,
     ) -> Result<Attempt, ApiError> {
         metadata::place(served, ctx, &mut obj)?;
+        if !ctx.untracked {
+            served.strategy.default(&mut obj);
+            managed_fields::track(self, served, ctx, part, old, &mut obj);
+        }
         prepare(served, ctx, part, &mut obj, old);
         if part != Part::Raw {
             self.admit_and_check(served, ctx, part, &mut obj, old).await?;
         }
+        managed_fields::ignore_times(&mut obj, old);
         let warnings = served.strategy.warnings(&obj, Some(old));
         let attempt = self.write_change(served, ctx, obj, old, kv).await?;
         Ok(match attempt {
@@ -108,7 +113,9 @@ impl Registry {
             registry: self,
         };
         let admission = self.admission();
+        let fields = managed_fields::of(obj);
         admission.mutate(&attrs, obj).await?;
+        managed_fields::keep_valid(ctx, fields, obj);
         served.strategy.default(obj);
         check(served, part, obj, old)?;
         admission.validate(&attrs, Some(obj)).await
@@ -242,13 +249,10 @@ fn prepare(served: &Served, ctx: &Context, part: Part, obj: &mut Value, old: &Va
 fn prepare_status(served: &Served, ctx: &Context, obj: &mut Value, old: &Value) {
     let wanted = std::mem::replace(obj, old.clone());
     copy_status(obj, &wanted);
+    copy_field(meta::metadata_mut(obj), &wanted["metadata"], "managedFields");
     if served.strategy.status_may_change_metadata() {
         for field in ["labels", "annotations"] {
-            let metadata = meta::metadata_mut(obj);
-            match wanted["metadata"].get(field).filter(|value| !value.is_null()) {
-                Some(value) => metadata.insert(field.into(), value.clone()),
-                None => metadata.remove(field),
-            };
+            copy_field(meta::metadata_mut(obj), &wanted["metadata"], field);
         }
     }
     metadata::restore(obj, old);
@@ -257,10 +261,15 @@ fn prepare_status(served: &Served, ctx: &Context, obj: &mut Value, old: &Value) 
 }
 
 fn copy_status(to: &mut Value, from: &Value) {
-    let Some(fields) = to.as_object_mut() else { return };
-    match from.get("status") {
-        Some(status) => fields.insert("status".into(), status.clone()),
-        None => fields.remove("status"),
+    if let Some(fields) = to.as_object_mut() {
+        copy_field(fields, from, "status");
+    }
+}
+
+fn copy_field(to: &mut meta::Fields, from: &Value, field: &str) {
+    match from.get(field).filter(|value| !value.is_null()) {
+        Some(value) => to.insert(field.into(), value.clone()),
+        None => to.remove(field),
     };
 }
 

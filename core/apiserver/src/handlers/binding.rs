@@ -63,6 +63,7 @@ async fn bind(call: &Call, name: &str, mut binding: Value) -> Result<Response<Bo
     let ctx = Context {
         name: name.to_string(),
         subresource: "binding".into(),
+        untracked: true,
         ..call.context(options.dry_run, &options.field_manager)
     };
     let attrs = Attributes {

@@ -2,6 +2,7 @@
 //!
 //! [`dispatch`] is the only door; it takes requests that are authenticated and authorized.
 
+mod apply;
 mod binding;
 mod create;
 mod delete;
@@ -187,6 +188,7 @@ impl Call {
             subresource: self.subresource.clone(),
             dry_run,
             field_manager: field_manager.to_string(),
+            untracked: false,
             warnings: self.warnings.clone(),
         }
     }

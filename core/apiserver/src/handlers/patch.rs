@@ -1,4 +1,4 @@
-//! PATCH: JSON Patch, merge patch, strategic merge patch.
+//! PATCH: JSON Patch, merge patch, strategic merge patch; server-side apply has its own file.
 
 use bytes::Bytes;
 use hansa_api::field::FieldError;
@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Call, read_body};
+use super::{Call, apply, read_body};
 use crate::body::Body;
 use crate::generic::catalog::Served;
 use crate::generic::decode;
@@ -38,7 +38,10 @@ pub(super) async fn handle(
     body: Body,
     part: Part,
 ) -> Result<Response<Body>, ApiError> {
-    let options = WriteOptions::parse(&call.query, "PatchOptions", call.user_agent())?;
+    if media_type(&call.headers) == apply::MEDIA {
+        return apply::handle(call, body, part).await;
+    }
+    let options = WriteOptions::parse_patch(&call.query, call.user_agent(), false)?;
     let kind = decode::kind_of(&call.served.resource);
     let patch = Patch::read_as(call, &kind, !call.served.is_custom(), body).await?;
     let ctx = call.context(options.dry_run, &options.field_manager);
@@ -97,8 +100,8 @@ impl Patch {
 
 fn check_media(media: &str, strategic: bool) -> Result<(), ApiError> {
     let known: &[&str] = match strategic {
-        true => &[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH],
-        false => &[JSON_PATCH, MERGE_PATCH],
+        true => &[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply::MEDIA],
+        false => &[JSON_PATCH, MERGE_PATCH, apply::MEDIA],
     };
     if known.contains(&media) { Ok(()) } else { Err(ApiError::unsupported_media_type(known)) }
 }

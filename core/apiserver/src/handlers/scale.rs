@@ -10,19 +10,23 @@ use hansa_api::status::ApiError;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::apply::{self, Apply};
 use super::patch::Patch;
 use super::{Call, read_body};
 use crate::body::Body;
+use crate::generic::context::Context;
 use crate::generic::decode;
+use crate::generic::managed_fields::ScaleFields;
 use crate::generic::options::WriteOptions;
 use crate::generic::strategy::ScalePaths;
 use crate::generic::update::Part;
-use crate::negotiate::body_format;
+use crate::negotiate::{body_format, media_type};
 
 /// What turns the current `Scale` into the wanted one.
 enum Wish {
     Put(Value),
     Patch(Patch),
+    Apply(Box<Apply>),
 }
 
 pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -31,16 +35,32 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
         let obj = call.registry.get(&call.served, &call.namespace, &call.name).await?;
         return Ok(call.document(StatusCode::OK, &scale_of(&obj, &paths)));
     }
-    let kind = if call.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
-    let options = WriteOptions::parse(&call.query, kind, call.user_agent())?;
-    let wish = read_wish(call, body).await?;
-    let ctx = call.context(options.dry_run, &options.field_manager);
-    let make = |old: &Value| scaled(old, &paths, &wish);
+    let (wish, ctx) = read_wish(call, body).await?;
+    let fields = ScaleFields::new(&call.registry, &call.served);
+    let make = |old: &Value| scaled(old, &paths, &wish, &fields, &ctx.field_manager);
     let written = call.registry.update(&call.served, &ctx, Part::Whole, make).await?;
+    if let Wish::Apply(apply) = &wish {
+        apply.warn(call);
+    }
     Ok(call.document(StatusCode::OK, &scale_of(&written.obj, &paths)))
 }
 
-async fn read_wish(call: &Call, body: Body) -> Result<Wish, ApiError> {
+async fn read_wish(call: &Call, body: Body) -> Result<(Wish, Context), ApiError> {
+    if call.verb == "patch" && media_type(&call.headers) == apply::MEDIA {
+        let apply = Apply::read(call, body).await?;
+        let ctx = apply.context(call);
+        return Ok((Wish::Apply(Box::new(apply)), ctx));
+    }
+    let options = match call.verb.as_str() {
+        "patch" => WriteOptions::parse_patch(&call.query, call.user_agent(), false)?,
+        _ => WriteOptions::parse(&call.query, "UpdateOptions", call.user_agent())?,
+    };
+    let ctx = call.context(options.dry_run, &options.field_manager);
+    let wish = read_scale(call, body).await?;
+    Ok((wish, Context { untracked: true, ..ctx }))
+}
+
+async fn read_scale(call: &Call, body: Body) -> Result<Wish, ApiError> {
     if call.verb == "patch" {
         let patch = Patch::read_as(call, &scale_kind(), true, body).await?;
         return Ok(Wish::Patch(patch));
@@ -66,12 +86,37 @@ fn checked(mut scale: Value) -> Result<Value, ApiError> {
     Ok(scale)
 }
 
-/// The object with the replicas that the wish asks for.
-fn scaled(old: &Value, paths: &ScalePaths, wish: &Wish) -> Result<Value, ApiError> {
-    let wanted = match wish {
+/// The wanted `Scale` with its managed fields.
+fn wanted(
+    scale: &Value,
+    wish: &Wish,
+    fields: &ScaleFields,
+    manager: &str,
+) -> Result<Value, ApiError> {
+    let mut wanted = match wish {
         Wish::Put(scale) => scale.clone(),
-        Wish::Patch(patch) => checked(patch.apply(&scale_of(old, paths))?)?,
+        Wish::Patch(patch) => checked(patch.apply(scale)?)?,
+        Wish::Apply(apply) => {
+            let applied = fields.apply(scale, &apply.application())?;
+            apply.check()?;
+            return checked(applied);
+        }
     };
+    fields.track(scale, &mut wanted, manager);
+    Ok(wanted)
+}
+
+/// The object with the replicas that the wish asks for.
+fn scaled(
+    old: &Value,
+    paths: &ScalePaths,
+    wish: &Wish,
+    fields: &ScaleFields,
+    manager: &str,
+) -> Result<Value, ApiError> {
+    let mut scale = scale_of(old, paths);
+    fields.fill(old, &mut scale)?;
+    let wanted = wanted(&scale, wish, fields, manager)?;
     let replicas = meta::int_at(&wanted, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let why = "must be greater than or equal to 0";
@@ -86,6 +131,7 @@ fn scaled(old: &Value, paths: &ScalePaths, wish: &Wish) -> Result<Value, ApiErro
     for field in ["resourceVersion", "uid"] {
         meta::set_text(&mut obj, field, meta::str_at(&wanted, &["metadata", field]));
     }
+    fields.give_back(&wanted, &mut obj)?;
     Ok(obj)
 }
 
@@ -152,11 +198,13 @@ mod tests {
     #[test]
     fn scaling_changes_the_replicas_and_nothing_else() {
         let old = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"replicas": 3, "x": 1}});
-        let wish = Wish::Put(json!({"spec": {"replicas": 5}}));
-        let new = scaled(&old, &ScalePaths::usual(), &wish).unwrap();
-        assert_eq!(new["spec"], json!({"replicas": 5, "x": 1}));
-        let wish = Wish::Put(json!({"spec": {"replicas": -1}}));
-        assert_eq!(scaled(&old, &ScalePaths::usual(), &wish).unwrap_err().code, 422);
+        let fields = ScaleFields::alone("apps/v1");
+        let scaled = |replicas: i64| {
+            let wish = Wish::Put(json!({"spec": {"replicas": replicas}}));
+            scaled(&old, &ScalePaths::usual(), &wish, &fields, "me")
+        };
+        assert_eq!(scaled(5).unwrap()["spec"], json!({"replicas": 5, "x": 1}));
+        assert_eq!(scaled(-1).unwrap_err().code, 422);
         assert_eq!(checked(json!({"spec": {"replicas": "many"}})).unwrap_err().code, 400);
     }
 }

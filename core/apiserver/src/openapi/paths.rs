@@ -41,7 +41,11 @@ const DELETE: &[(&str, &str, &str)] = &[
         "Orphan, Background or Foreground: what becomes of dependents.",
     ),
 ];
-const PATCH_MEDIA: &[&str] = &["application/json-patch+json", "application/merge-patch+json"];
+const PATCH_MEDIA: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+];
 /// Only for kinds of the schema bundle; by this kubectl knows how to patch an object.
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 

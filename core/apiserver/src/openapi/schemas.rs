@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hansa_api::schema::{Bundle, FieldDef, FieldType, ListType, TypeDef, TypeId};
+use hansa_api::schema::{Bundle, FieldDef, FieldType, ListType, MapType, TypeDef, TypeId};
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
@@ -176,8 +176,9 @@ fn extensions(field: &FieldDef) -> Vec<(&'static str, Value)> {
     if !words.is_empty() {
         out.push(("x-kubernetes-patch-strategy", words.join(",").into()));
     }
-    if field.atomic {
-        out.push(("x-kubernetes-map-type", "atomic".into()));
+    if let Some(map_type) = field.map_type {
+        let word = if map_type == MapType::Atomic { "atomic" } else { "granular" };
+        out.push(("x-kubernetes-map-type", word.into()));
     }
     out
 }

@@ -24,6 +24,10 @@ pub(super) fn resource() -> Resource {
 pub(super) struct Deployments;
 
 impl Strategy for Deployments {
+    fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
+        if subresource == "status" { &["metadata.labels"] } else { &[] }
+    }
+
     fn default(&self, obj: &mut Value) {
         let spec = fields_mut(obj, &["spec"]);
         default_field(spec, "replicas", 1);

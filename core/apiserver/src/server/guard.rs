@@ -1,4 +1,5 @@
-//! Puts the checks on RBAC writes and on nodes' writes in front of the other admission plugins.
+//! Puts the checks on RBAC writes, on nodes' writes and on creations by the way in front of the
+//! other admission plugins.
 
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use hansa_api::ApiError;
 use serde_json::Value;
 
 use super::{ApiServer, Error};
-use crate::authz::Authorizer;
 use crate::authz::escalation::{Write, check};
-use crate::generic::admit::{Admission, Attributes};
+use crate::authz::{Attributes, Authorizer, Decision};
+use crate::generic::admit::{self, Admission, Operation};
+use crate::objects::RegistryObjects;
 
 struct Guard {
     authorizer: Arc<Authorizer>,
@@ -24,13 +26,44 @@ pub(super) fn install(server: &Arc<ApiServer>) -> Result<(), Error> {
     Ok(())
 }
 
+impl Guard {
+    /// Whoever creates by PUT or by server-side apply must be allowed to create.
+    async fn check_creation(&self, attrs: &admit::Attributes<'_>) -> Result<(), ApiError> {
+        let ctx = attrs.ctx;
+        let by_the_way = matches!(ctx.verb.as_str(), "update" | "patch");
+        if attrs.operation != Operation::Create || !by_the_way {
+            return Ok(());
+        }
+        let question = Attributes {
+            user: &ctx.user,
+            verb: "create",
+            namespace: &ctx.namespace,
+            group: &attrs.resource.group,
+            resource: &attrs.resource.plural,
+            subresource: &ctx.subresource,
+            name: &ctx.name,
+            path: "",
+            is_resource: true,
+            field_selector: "",
+        };
+        match self.authorizer.authorize(&question, &RegistryObjects(attrs.registry)).await {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) => Err(question.forbidden(&reason)),
+        }
+    }
+}
+
 #[async_trait]
 impl Admission for Guard {
-    async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
+    async fn mutate(&self, attrs: &admit::Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
         self.next.mutate(attrs, obj).await
     }
 
-    async fn validate(&self, attrs: &Attributes<'_>, obj: Option<&Value>) -> Result<(), ApiError> {
+    async fn validate(
+        &self,
+        attrs: &admit::Attributes<'_>,
+        obj: Option<&Value>,
+    ) -> Result<(), ApiError> {
         let write = Write {
             user: &attrs.ctx.user,
             group: &attrs.resource.group,
@@ -41,6 +74,7 @@ impl Admission for Guard {
             new: obj,
         };
         check(&self.authorizer, &write)?;
+        self.check_creation(attrs).await?;
         self.next.validate(attrs, obj).await
     }
 }

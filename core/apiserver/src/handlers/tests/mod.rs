@@ -1,9 +1,11 @@
 //! The handlers end to end: requests in, bytes out, over the embedded storage engine.
 
+mod applying;
 mod bad_input;
 mod conflicts;
 mod deleting;
 mod listing;
+mod managing;
 mod patching;
 mod subresources;
 mod watching;
@@ -166,6 +168,15 @@ impl Server {
         self.call("PATCH", uri, &media, body.to_string().as_bytes()).await
     }
 
+    /// Server-side apply by `query`'s field manager.
+    pub(crate) async fn apply(&self, uri: &str, query: &str, body: &Value) -> Answer {
+        self.apply_text(&format!("{uri}?{query}"), &body.to_string()).await
+    }
+
+    pub(crate) async fn apply_text(&self, uri: &str, body: &str) -> Answer {
+        self.call("PATCH", uri, "application/apply-patch+yaml", body.as_bytes()).await
+    }
+
     pub(crate) async fn delete(&self, uri: &str, options: &Value) -> Answer {
         let body = if options.is_null() { String::new() } else { options.to_string() };
         self.call("DELETE", uri, "application/json", body.as_bytes()).await
@@ -217,6 +228,17 @@ pub(crate) async fn read(response: http::Response<Body>) -> Answer {
 impl Answer {
     pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
+    }
+
+    /// Who manages what: `manager operation subresource` and its `fieldsV1`.
+    pub(crate) fn managers(&self) -> Vec<(String, Value)> {
+        let entries = self.body["metadata"]["managedFields"].as_array();
+        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or("-").to_string();
+        let one = |entry: &Value| {
+            let words = ["manager", "operation", "subresource"].map(|field| text(entry, field));
+            (words.join(" "), entry["fieldsV1"].clone())
+        };
+        entries.into_iter().flatten().map(one).collect()
     }
 
     /// The names of a list's items.

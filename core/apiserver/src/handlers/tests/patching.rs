@@ -34,7 +34,7 @@ async fn refused_patches_change_nothing() {
         ("merge", json!({"data": {"k": 1}}), 422),
         ("merge", json!({"metadata": {"name": "b"}}), 400),
         ("merge", version, 409),
-        ("apply", json!({}), 415),
+        ("telepathic", json!({}), 415),
     ];
     for (kind, patch, code) in cases {
         let answer = server.patch(&uri, kind, &patch).await;

@@ -51,6 +51,13 @@ const SELECTABLE: [&str; 9] = [
 ];
 
 impl Strategy for Pods {
+    fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
+        match subresource {
+            "status" => &["metadata.deletionTimestamp", "metadata.ownerReferences"],
+            _ => &[],
+        }
+    }
+
     fn default(&self, obj: &mut Value) {
         defaults::pod(obj);
     }
