@@ -17,6 +17,7 @@ mod nodes;
 mod policies;
 mod rollout;
 mod scenario;
+mod server_side_apply;
 mod tidy;
 mod wasm;
 mod watching;
