@@ -1,6 +1,7 @@
 //! The one integration binary.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
 
+mod admission;
 mod apply;
 mod auth;
 mod bad_input;

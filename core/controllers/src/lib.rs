@@ -16,6 +16,7 @@ mod endpoints;
 mod endpointslice;
 mod expectations;
 mod garbage_collector;
+mod in_use;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -24,6 +25,7 @@ mod plugin;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod resource_quota;
 mod resources;
 mod root_ca;
 mod service_account;
@@ -103,6 +105,9 @@ async fn run_all(
     running.add(service_account::run(context.clone()));
     running.add(root_ca::run(context.clone()));
     running.add(garbage_collector::run(context.clone()));
+    running.add(resource_quota::run(context.clone()));
+    running.add(in_use::run_claims(context.clone()));
+    running.add(in_use::run_volumes(context.clone()));
     if let Some(plugins) = plugins {
         running.add(plugin::run(context.clone(), plugins));
     }

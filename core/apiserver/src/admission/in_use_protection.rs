@@ -28,7 +28,6 @@ fn finalizer(attrs: &Attributes<'_>) -> Option<&'static str> {
     match (&*attrs.resource.group, &*attrs.resource.plural) {
         ("", "persistentvolumes") => Some("kubernetes.io/pv-protection"),
         ("", "persistentvolumeclaims") => Some("kubernetes.io/pvc-protection"),
-        ("storage.k8s.io", "volumeattributesclasses") => Some("kubernetes.io/vac-protection"),
         _ => None,
     }
 }
