@@ -2,6 +2,7 @@
 
 pub use k8s_openapi;
 
+pub mod address;
 pub mod apply;
 pub mod custom;
 pub mod field;

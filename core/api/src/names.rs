@@ -3,7 +3,7 @@
 //!
 //! Every check returns the complaints; none means that the value is fine.
 
-use std::net::IpAddr;
+pub use crate::address::{legacy_cidr as cidr, legacy_ip as ip, parse_cidr};
 
 /// Longest DNS label.
 pub const LABEL_MAX: usize = 63;
@@ -63,6 +63,9 @@ fn over(text: &str, max: usize) -> Option<usize> {
 
 /// A lowercase RFC 1123 label: namespaces, container names.
 pub fn dns1123_label(text: &str) -> Vec<String> {
+    if !matches_label(text) && text.contains('.') && text.split('.').all(matches_label) {
+        return checked(over(text, LABEL_MAX), Some("must not contain dots".into()));
+    }
     let mismatch = (!matches_label(text)).then(|| {
         regex_error(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
@@ -228,31 +231,6 @@ pub fn port_name(text: &str) -> Vec<String> {
     complaints
 }
 
-/// An IP address of either family.
-pub fn ip(text: &str) -> Vec<String> {
-    match text.parse::<IpAddr>() {
-        Ok(_) => Vec::new(),
-        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".into()],
-    }
-}
-
-/// Reads `address/bits`.
-pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let bits: u8 = bits.parse().ok()?;
-    let max = if address.is_ipv4() { 32 } else { 128 };
-    (bits <= max).then_some((address, bits))
-}
-
-/// A CIDR of either family.
-pub fn cidr(text: &str) -> Vec<String> {
-    match parse_cidr(text) {
-        Some(_) => Vec::new(),
-        None => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()],
-    }
-}
-
 /// A percentage such as `25%`.
 pub fn percent(text: &str) -> Vec<String> {
     let digits = text.strip_suffix('%').unwrap_or_default();
@@ -273,6 +251,31 @@ pub fn path_segment(text: &str) -> Vec<String> {
     }
     let bad = ["/", "%"].into_iter().filter(|bad| text.contains(bad));
     bad.map(|bad| format!("may not contain '{bad}'")).collect()
+}
+
+/// The part of a URL behind the host.
+pub fn http_path(text: &str) -> Vec<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !text.is_empty() && text.bytes().all(fits) {
+        return Vec::new();
+    }
+    vec![regex_error("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[])]
+}
+
+/// The reason of a condition.
+pub fn condition_reason(text: &str) -> Vec<String> {
+    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let bytes = text.as_bytes();
+    let ends = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.last().is_some_and(word);
+    if ends && bytes.iter().all(|b| word(b) || b",:".contains(b)) {
+        return Vec::new();
+    }
+    vec![regex_error(
+        "a condition reason must start with alphabetic character, optionally followed by a string \
+         of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
 }
 
 /// An IANA protocol-like `C` identifier.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
-use crate::{names, time};
+use crate::{address, names, time};
 
 /// Whether a value has a format; unknown formats are had by everything.
 pub(super) fn fits(format: &str, value: &Value) -> bool {
@@ -27,8 +27,8 @@ fn text_fits(format: &str, text: &str) -> bool {
         "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
-        "ip" => names::ip(text).is_empty(),
-        "cidr" => names::cidr(text).is_empty(),
+        "ip" => address::sloppy_ip(text).is_some(),
+        "cidr" => address::sloppy_cidr(text).is_some(),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => is_uuid(text),
         "hostname" => names::dns1123_subdomain(&text.to_lowercase()).is_empty(),
         "email" => {
