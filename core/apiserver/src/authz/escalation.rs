@@ -35,7 +35,8 @@ impl Write<'_> {
         self.new.or(self.old).map_or("", meta::name)
     }
 
-    fn refuse(&self, why: String) -> ApiError {
+    /// 403 for the object at hand.
+    pub(super) fn refuse(&self, why: String) -> ApiError {
         ApiError::forbidden(&GroupResource::new(self.group, self.resource), self.name(), why)
     }
 

@@ -7,6 +7,7 @@ pub mod index;
 pub mod keeper;
 pub mod node;
 pub mod rules;
+pub mod signers;
 
 use hansa_api::{ApiError, gvk::GroupResource};
 use parking_lot::RwLock;

@@ -59,6 +59,11 @@ impl Column {
         }
     }
 
+    /// A column whose cells are names.
+    pub fn name_format(name: &'static str, description: &'static str) -> Self {
+        Self { format: Str::Borrowed("name"), ..Self::new(name, description) }
+    }
+
     /// The `Name` column that every table starts with.
     pub const fn name() -> Self {
         Self {
@@ -133,6 +138,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// `metadata.annotations` was already restored from `old`.
     fn prepare_status_update(&self, _ctx: &Context, _obj: &mut Value, _old: &Value) {}
 
+    /// The same for a write to another subresource that is the object itself (`approval`), named by
+    /// `ctx`: restores all that it may not change.
+    fn prepare_sub_update(&self, _ctx: &Context, _obj: &mut Value, _old: &Value) {}
+
     /// Checks a new object, metadata apart (the registry checks that).
     fn validate_create(&self, _obj: &Value) -> Vec<FieldError> {
         Vec::new()
@@ -145,6 +154,16 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Checks a changed `status`.
     fn validate_status_update(&self, _obj: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks what a write to another subresource changed.
+    fn validate_sub_update(
+        &self,
+        _subresource: &str,
+        _obj: &Value,
+        _old: &Value,
+    ) -> Vec<FieldError> {
         Vec::new()
     }
 

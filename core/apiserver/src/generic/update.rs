@@ -28,6 +28,8 @@ pub enum Part {
     Whole,
     /// The status, labels and annotations.
     Status,
+    /// What the kind lets a subresource of another name change.
+    Sub,
     /// Whatever the caller changed: bindings and finalize, which do their own checks.
     Raw,
 }
@@ -117,7 +119,7 @@ impl Registry {
         admission.mutate(&attrs, obj).await?;
         managed_fields::keep_valid(ctx, fields, obj);
         served.strategy.default(obj);
-        check(served, part, obj, old)?;
+        check(served, ctx, part, obj, old)?;
         admission.validate(&attrs, Some(obj)).await
     }
 
@@ -234,6 +236,10 @@ fn prepare(served: &Served, ctx: &Context, part: Part, obj: &mut Value, old: &Va
     match part {
         Part::Raw => metadata::restore(obj, old),
         Part::Status => prepare_status(served, ctx, obj, old),
+        Part::Sub => {
+            metadata::restore(obj, old);
+            served.strategy.prepare_sub_update(ctx, obj, old);
+        }
         Part::Whole => {
             metadata::restore(obj, old);
             if served.resource.has_status() {
@@ -273,12 +279,19 @@ fn copy_field(to: &mut meta::Fields, from: &Value, field: &str) {
     };
 }
 
-fn check(served: &Served, part: Part, obj: &Value, old: &Value) -> Result<(), ApiError> {
+fn check(
+    served: &Served,
+    ctx: &Context,
+    part: Part,
+    obj: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
     let mut errors = metadata::validate(served, obj);
     errors.extend(metadata::validate_update(obj, old));
     errors.extend(match part {
         Part::Whole => served.strategy.validate_update(obj, old),
         Part::Status => served.strategy.validate_status_update(obj, old),
+        Part::Sub => served.strategy.validate_sub_update(&ctx.subresource, obj, old),
         Part::Raw => Vec::new(),
     });
     if errors.is_empty() { Ok(()) } else { Err(invalid(served, obj, &errors)) }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::AddressRange;
+use super::flow_bootstrap as flow;
 use super::priorityclass::SYSTEM;
 
 /// Namespaces that always exist.
@@ -17,6 +18,35 @@ pub struct Seed {
     pub plural: &'static str,
     /// The object.
     pub object: Value,
+}
+
+/// Flow schemas and priority levels, levels first.
+pub fn flow_control() -> Vec<Seed> {
+    let group = "flowcontrol.apiserver.k8s.io";
+    let seed = |plural| move |object| Seed { group, plural, object };
+    let levels = flow::levels().into_iter().map(seed("prioritylevelconfigurations"));
+    levels.chain(flow::schemas().into_iter().map(seed("flowschemas"))).collect()
+}
+
+/// The ServiceCIDR of the range that the server was started with, and the status that it has.
+pub fn service_cidr(cidr: &str) -> Seed {
+    Seed {
+        group: "networking.k8s.io",
+        plural: "servicecidrs",
+        object: json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [cidr]},
+            "status": {"conditions": [{
+                "type": "Ready",
+                "status": "True",
+                "reason": "",
+                "message": "Kubernetes default Service CIDR is ready",
+                "lastTransitionTime": hansa_api::time::now(),
+            }]},
+        }),
+    }
 }
 
 /// Namespaces and priority classes; to be created where they are missing.

@@ -17,6 +17,19 @@ pub(crate) fn name(obj: &Value) -> Value {
     meta::name(obj).into()
 }
 
+/// The name, marked if an annotation says that the object is its kind's default.
+pub(crate) fn name_or_default(obj: &Value, annotation: &str) -> Value {
+    match meta::annotation(obj, annotation) {
+        Some("true") => format!("{} (default)", meta::name(obj)).into(),
+        _ => name(obj),
+    }
+}
+
+/// The text of a field, as it is if it is there at all.
+pub(crate) fn text(object: &Value, field: &str, missing: &str) -> Value {
+    object[field].as_str().unwrap_or(missing).into()
+}
+
 /// Time since creation.
 pub(crate) fn age(obj: &Value, now: Timestamp) -> Value {
     table::age(obj, now).into()

@@ -1,8 +1,9 @@
 //! What many kinds' validation has in common: a list of errors and the usual rules.
 
 use hansa_api::field::{self, FieldError};
-use hansa_api::meta::{list_at, map_at, str_at};
+use hansa_api::meta::{self, list_at, map_at, str_at};
 use hansa_api::names;
+use hansa_api::quantity::Quantity;
 use serde_json::Value;
 
 /// Collects field errors.
@@ -98,11 +99,65 @@ impl Check {
         }
     }
 
+    /// A text that must be one of these if it is there, even if it is empty.
+    pub(crate) fn supported(&mut self, path: &str, text: Option<&Value>, supported: &[&str]) {
+        let Some(text) = text.and_then(Value::as_str) else { return };
+        if !supported.contains(&text) {
+            self.add(FieldError::not_supported(path, text, supported));
+        }
+    }
+
+    /// An amount that may not be negative.
+    pub(crate) fn non_negative_quantity(&mut self, path: &str, amount: Option<&Value>) {
+        self.quantity(path, amount, NEGATIVE, |amount| !amount.is_negative());
+    }
+
+    /// An amount above zero.
+    pub(crate) fn positive_quantity(&mut self, path: &str, amount: Option<&Value>) {
+        let fits = |amount: &Quantity| !amount.is_negative() && !amount.is_zero();
+        self.quantity(path, amount, "must be greater than zero", fits);
+    }
+
+    /// An amount that must fit.
+    pub(crate) fn quantity(
+        &mut self,
+        path: &str,
+        amount: Option<&Value>,
+        why: &str,
+        fits: impl Fn(&Quantity) -> bool,
+    ) {
+        let Some(text) = amount.and_then(Value::as_str) else { return };
+        if text.parse().is_ok_and(|amount| !fits(&amount)) {
+            self.invalid(path, text, why);
+        }
+    }
+
+    /// An amount in a status.
+    pub(crate) fn resource_amount(&mut self, path: &str, amount: &Value) {
+        let amount: Quantity = amount.as_str().unwrap_or_default().parse().unwrap_or_default();
+        if amount.value() < 0 {
+            self.invalid(path, amount.value(), "must be a valid resource quantity");
+        }
+    }
+
     /// A field that may never change.
     pub(crate) fn immutable(&mut self, path: &str, new: Option<&Value>, old: Option<&Value>) {
         if new != old {
             self.invalid(path, new.cloned().unwrap_or_default(), IMMUTABLE);
         }
+    }
+
+    /// A field that may never change, by its dotted path.
+    pub(crate) fn frozen(&mut self, path: &str, obj: &Value, old: &Value) {
+        let steps: Vec<_> = path.split('.').collect();
+        self.immutable(path, meta::at(obj, &steps), meta::at(old, &steps));
+    }
+
+    /// The same for a text, which is empty where it is missing.
+    pub(crate) fn frozen_text(&mut self, path: &str, obj: &Value, old: &Value) {
+        let steps: Vec<_> = path.split('.').collect();
+        let [new, old] = [obj, old].map(|object| Value::from(str_at(object, &steps)));
+        self.immutable(path, Some(&new), Some(&old));
     }
 
     /// A repeated value.
@@ -154,6 +209,33 @@ impl Check {
         }
     }
 
+    /// A reference to an object of a kind: its group if given, its kind and name.
+    pub(crate) fn typed_reference(&mut self, path: &str, reference: &Value) {
+        if let Some(group) = reference["apiGroup"].as_str() {
+            let path = field::child(path, "apiGroup");
+            self.text(&path, group, names::dns1123_subdomain(group));
+        }
+        for part in ["kind", "name"] {
+            let text = str_at(reference, &[part]);
+            self.required_text(&field::child(path, part), text, names::path_segment);
+        }
+    }
+
+    /// A domain and a path, such as `acme.io/foo`.
+    pub(crate) fn domain_prefixed_path(&mut self, path: &str, text: &str) {
+        match text.split_once('/') {
+            _ if text.is_empty() => self.required(path, ""),
+            Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+                self.text(path, domain, names::dns1123_subdomain(domain));
+                self.text(path, rest, names::http_path(rest));
+            }
+            _ => {
+                let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+                self.invalid(path, text, why);
+            }
+        }
+    }
+
     /// An integer that may not be negative, or a percentage.
     pub(crate) fn int_or_percent(&mut self, path: &str, value: Option<&Value>) {
         match value {
@@ -183,4 +265,15 @@ pub(crate) fn entries<'a>(
 #[cfg(test)]
 pub(crate) fn texts(errors: &[FieldError]) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
+}
+
+/// Asserts that each object is refused on creation with exactly this error.
+#[cfg(test)]
+pub(crate) fn refuses<const N: usize>(
+    strategy: &impl crate::generic::strategy::Strategy,
+    cases: [(Value, &str); N],
+) {
+    for (obj, error) in cases {
+        assert_eq!(texts(&strategy.validate_create(&obj)), [error], "{obj}");
+    }
 }

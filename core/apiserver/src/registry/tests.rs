@@ -26,7 +26,7 @@ fn every_kind_has_a_schema_and_a_path_of_its_own() {
         assert!(builtin().type_of(&kind(&served)).is_some(), "{}", kind(&served));
         let resource = &served.resource;
         assert!(
-            seen.insert((resource.group.clone(), resource.plural.clone())),
+            seen.insert((resource.api_version(), resource.plural.clone())),
             "{}",
             resource.plural
         );

@@ -1,5 +1,5 @@
-//! What every cluster has from the start: system namespaces, bootstrap RBAC, PriorityClasses, the
-//! `kubernetes` Service. Made at start, and again if somebody deletes it while the server is down.
+//! What every cluster has from the start: system namespaces, PriorityClasses, flow control, the
+//! Service network, bootstrap RBAC, the `kubernetes` Service. Made at start, and again if somebody deletes it while the server is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use hansa_api::{ApiError, meta};
 use serde_json::Value;
 
-use super::{ApiServer, kubernetes_service};
+use super::{ApiServer, flow_conditions, kubernetes_service};
 use crate::authz::bootstrap as policy;
 use crate::generic::context::Context;
 use crate::generic::update::Part;
 use crate::registry::bootstrap::Seed;
+use crate::registry::flow_bootstrap as flow;
 
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the `kubernetes` Service is looked after.
@@ -24,12 +25,17 @@ pub(super) async fn run(server: Arc<ApiServer>) {
         until_done("namespaces and priority classes", || seeds(&server)).await;
         server.health.system_namespaces.done();
         server.health.priority_classes.done();
+        until_done("flow control", || flow_control(&server)).await;
+        until_done("the Service network", || service_cidr(&server)).await;
         until_done("RBAC policy", || rbac(&server)).await;
         wait_for_index(&server).await;
         server.health.bootstrap_roles.done();
         loop {
             if let Err(error) = kubernetes_service::reconcile(&server).await {
                 tracing::warn!(%error, "failed to reconcile the kubernetes service");
+            }
+            if let Err(error) = flow_conditions::reconcile(&server).await {
+                tracing::warn!(%error, "failed to reconcile the flow schemas");
             }
             tokio::time::sleep(UPKEEP).await;
         }
@@ -50,6 +56,33 @@ async fn seeds(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         ensure(server, group, plural, object, |_| None).await?;
     }
     Ok(())
+}
+
+async fn flow_control(server: &Arc<ApiServer>) -> Result<(), ApiError> {
+    for Seed { group, plural, object } in crate::registry::bootstrap::flow_control() {
+        let wanted = object.clone();
+        ensure(server, group, plural, object, |live| flow::reconciled(live, &wanted)).await?;
+    }
+    Ok(())
+}
+
+/// A ServiceCIDR is made without a status, which follows at once.
+async fn service_cidr(server: &Arc<ApiServer>) -> Result<(), ApiError> {
+    let seed = crate::registry::bootstrap::service_cidr(&server.config.service_cidr);
+    let status = seed.object["status"].clone();
+    ensure(server, seed.group, seed.plural, seed.object.clone(), |_| None).await?;
+    let served = server.registry.served(seed.group, seed.plural)?;
+    let name = meta::name(&seed.object);
+    let mut ctx = Context::internal("update", "", name);
+    ctx.subresource = "status".into();
+    let make = |live: &Value| {
+        let mut next = live.clone();
+        if meta::list_at(live, &["status", "conditions"]).is_empty() {
+            next["status"] = status.clone();
+        }
+        Ok(next)
+    };
+    server.registry.update(&served, &ctx, Part::Status, make).await.map(drop)
 }
 
 async fn rbac(server: &Arc<ApiServer>) -> Result<(), ApiError> {

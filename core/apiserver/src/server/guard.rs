@@ -1,5 +1,5 @@
-//! Puts the checks on RBAC writes, on nodes' writes and on creations by the way in front of the
-//! other admission plugins.
+//! Puts the checks on RBAC writes, on nodes' writes, on certificates and on creations by the way in
+//! front of the other admission plugins.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{ApiServer, Error};
 use crate::authz::escalation::{Write, check};
-use crate::authz::{Attributes, Authorizer, Decision};
+use crate::authz::{Attributes, Authorizer, Decision, signers};
 use crate::generic::admit::{self, Admission, Operation};
 use crate::objects::RegistryObjects;
 
@@ -74,6 +74,7 @@ impl Admission for Guard {
             new: obj,
         };
         check(&self.authorizer, &write)?;
+        signers::check(&self.authorizer, &write)?;
         self.check_creation(attrs).await?;
         self.next.validate(attrs, obj).await
     }

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod config;
+mod flow_conditions;
 mod guard;
 mod kubernetes_service;
 mod listener;

@@ -333,7 +333,8 @@ pub(crate) fn resources(check: &mut Check, path: &str, resources: &Value) {
     }
 }
 
-fn resource_name(check: &mut Check, path: &str, name: &str) {
+/// A resource that containers can have.
+pub(crate) fn resource_name(check: &mut Check, path: &str, name: &str) {
     check.text(path, name, names::qualified_name(name));
     let standard = STANDARD.contains(&name) || name.starts_with("hugepages-");
     if !name.contains('/') && !standard {

@@ -1,6 +1,6 @@
 //! Pods.
 
-mod containers;
+pub(crate) mod containers;
 pub(crate) mod defaults;
 mod printer;
 mod qos;
