@@ -95,15 +95,19 @@ impl LeaderElector {
         }
     }
 
-    /// Renews until that has failed for the renew deadline.
+    /// Renews until that has failed for the renew deadline, counted from the last renewal's start: a
+    /// server that hangs must not make a leader outlive its lease.
     async fn hold(&self) {
         let mut seen = Observed { spec: None, at: Instant::now() };
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < self.times.renew {
+        let mut deadline = Instant::now() + self.times.renew;
+        loop {
             tokio::time::sleep(self.times.retry).await;
-            let attempt = tokio::time::timeout(self.times.renew, self.try_once(&mut seen));
+            let began = Instant::now();
+            let attempt = tokio::time::timeout_at(deadline, self.try_once(&mut seen));
             if attempt.await.unwrap_or(false) {
-                renewed = Instant::now();
+                deadline = began + self.times.renew;
+            } else if Instant::now() >= deadline {
+                return;
             }
         }
     }
@@ -180,6 +184,8 @@ fn may_take(lease: &Lease, identity: &str, unchanged: Duration, ours: Duration) 
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     fn held_by(holder: &str) -> Lease {
@@ -201,5 +207,17 @@ mod tests {
         assert!(may_take(&held_by("a"), "a", young, own));
         assert!(!may_take(&held_by("b"), "a", young, own));
         assert!(may_take(&held_by("b"), "a", old, own));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_gives_up_in_time_though_the_server_hangs() {
+        let hangs = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            std::future::pending::<()>().await;
+            Ok::<_, Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let elector = LeaderElector::new(Client::new(hangs, "default"), "ns", "lease", "a");
+        let started = Instant::now();
+        elector.hold().await;
+        assert!(started.elapsed() < elector.times.lease, "{:?}", started.elapsed());
     }
 }

@@ -12,6 +12,7 @@ mod informer;
 mod informers;
 mod key;
 mod leader;
+mod message;
 mod workers;
 mod workqueue;
 
@@ -19,5 +20,6 @@ pub use informer::{Change, Informer};
 pub use informers::Informers;
 pub use key::ObjectKey;
 pub use leader::{LeaderElector, LeaseTimes};
+pub use message::message_of;
 pub use workers::{Requeue, run_workers};
 pub use workqueue::Workqueue;

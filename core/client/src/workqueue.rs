@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 const BASE_DELAY: Duration = Duration::from_millis(5);
 const MAX_DELAY: Duration = Duration::from_secs(1000);
@@ -27,6 +28,8 @@ struct State<T> {
     dirty: HashSet<T>,
     in_work: HashSet<T>,
     failures: HashMap<T, u32>,
+    /// Keys that are to come at a time; of several wishes the earliest counts.
+    later: HashMap<T, Instant>,
     shut_down: bool,
 }
 
@@ -50,6 +53,7 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Workqueue<T> {
             dirty: HashSet::new(),
             in_work: HashSet::new(),
             failures: HashMap::new(),
+            later: HashMap::new(),
             shut_down: false,
         };
         Self { inner: Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() }) }
@@ -67,18 +71,39 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Workqueue<T> {
         }
     }
 
-    /// Adds a key after a delay.
+    /// Adds a key after a delay. A key has one such time: of several wishes the earliest counts, so
+    /// that one which asks again and again does not come more and more often.
     pub fn add_after(&self, item: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(item);
         }
+        let due = Instant::now() + delay;
+        {
+            let mut state = self.inner.state.lock();
+            if state.later.get(&item).is_some_and(|known| *known <= due) {
+                return;
+            }
+            state.later.insert(item.clone(), due);
+        }
         let weak = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep_until(due).await;
             if let Some(inner) = weak.upgrade() {
-                Workqueue { inner }.add(item);
+                Workqueue { inner }.add_due(item, due);
             }
         });
+    }
+
+    /// Adds a key whose time has come, unless an earlier one took that time's place.
+    fn add_due(&self, item: T, due: Instant) {
+        {
+            let mut state = self.inner.state.lock();
+            if state.later.get(&item) != Some(&due) {
+                return;
+            }
+            state.later.remove(&item);
+        }
+        self.add(item);
     }
 
     /// Adds a key after the back-off that its failures so far have earned.
@@ -190,6 +215,22 @@ mod tests {
         assert_eq!(queue.get().await, Some("a"));
         queue.forget(&"a");
         assert!(queue.inner.state.lock().failures.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_later_times_the_earliest_counts_and_only_it() {
+        let queue = Workqueue::new();
+        let started = Instant::now();
+        for secs in [30, 10, 20] {
+            queue.add_after("a", Duration::from_secs(secs));
+        }
+        assert_eq!(queue.get().await, Some("a"));
+        assert_eq!(started.elapsed().as_secs(), 10);
+        queue.done(&"a");
+        let again = tokio::time::timeout(Duration::from_secs(60), queue.get()).await;
+        assert!(again.is_err(), "the later wishes were dropped");
+        queue.add_after("a", Duration::from_secs(5));
+        assert_eq!(queue.get().await, Some("a"), "a new wish counts again");
     }
 
     #[tokio::test]

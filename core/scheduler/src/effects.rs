@@ -8,6 +8,7 @@ use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Objec
 use hansa_api::k8s_openapi::jiff::Timestamp;
 use hansa_client::kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use hansa_client::kube::{self, Client};
+use hansa_client::message_of;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -110,7 +111,7 @@ impl Effects {
 
     /// Says that a binding failed.
     pub fn bind_failed(&self, pod: &Pod, error: &kube::Error) {
-        let note = format!("Binding rejected: {error}");
+        let note = format!("Binding rejected: {}", message_of(error));
         self.event(pod, "Warning", "FailedScheduling", "Scheduling", note);
     }
 
