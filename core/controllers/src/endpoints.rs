@@ -66,17 +66,21 @@ fn plan(service: &Service, backends: &[Backend]) -> Endpoints {
         let annotations = BTreeMap::from([(OVER_CAPACITY.to_owned(), "truncated".to_owned())]);
         endpoints.metadata.annotations = Some(annotations);
     }
-    let subsets = subsets(service, &backends[..backends.len().min(MOST)]);
+    // Where not all have room, those that serve come first.
+    let mut chosen: Vec<&Backend> = backends.iter().collect();
+    chosen.sort_by_key(|backend| !backend.ready);
+    chosen.truncate(MOST);
+    let subsets = subsets(service, &chosen);
     endpoints.subsets = (!subsets.is_empty()).then_some(subsets);
     endpoints
 }
 
 /// One subset per set of ports; the addresses of each in the order of their text.
-fn subsets(service: &Service, backends: &[Backend]) -> Vec<EndpointSubset> {
+fn subsets(service: &Service, backends: &[&Backend]) -> Vec<EndpointSubset> {
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
     let mut by_ports: BTreeMap<Vec<Port>, Vec<&Backend>> = BTreeMap::new();
     for backend in backends.iter().filter(|backend| backend.ready || !backend.terminating) {
-        by_ports.entry(backend.ports.clone()).or_default().push(backend);
+        by_ports.entry(backend.ports.clone()).or_default().push(*backend);
     }
     let subsets = by_ports.into_iter().map(|(ports, mut members)| {
         members.sort_by(|a, b| a.ip.cmp(&b.ip));
@@ -147,15 +151,32 @@ async fn write(
         api.create(&PostParams::default(), &wanted).await?;
         return Ok(Requeue::Done);
     };
-    let same = current.subsets == wanted.subsets
-        && current.metadata.labels == wanted.metadata.labels
-        && wanted.metadata.annotations.is_none();
-    if !same {
+    if !is_right(current, &wanted) {
         let name = wanted.metadata.name.clone().unwrap_or_default();
+        keep_annotations(current, &mut wanted);
         wanted.metadata.resource_version = current.metadata.resource_version.clone();
         api.replace(&name, &PostParams::default(), &wanted).await?;
     }
     Ok(Requeue::Done)
+}
+
+fn is_right(current: &Endpoints, wanted: &Endpoints) -> bool {
+    current.subsets == wanted.subsets
+        && current.metadata.labels == wanted.metadata.labels
+        && is_cut(current) == is_cut(wanted)
+}
+
+fn is_cut(endpoints: &Endpoints) -> bool {
+    let annotations = endpoints.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(OVER_CAPACITY))
+}
+
+/// Annotations of others stay.
+fn keep_annotations(current: &Endpoints, wanted: &mut Endpoints) {
+    let mut all = current.metadata.annotations.clone().unwrap_or_default();
+    all.remove(OVER_CAPACITY);
+    all.extend(wanted.metadata.annotations.take().unwrap_or_default());
+    wanted.metadata.annotations = (!all.is_empty()).then_some(all);
 }
 
 #[cfg(test)]
@@ -180,5 +201,30 @@ mod tests {
     #[test]
     fn a_service_without_pods_has_endpoints_without_subsets() {
         assert_eq!(plan(&service(), &[]).subsets, None);
+    }
+
+    #[test]
+    fn too_many_addresses_are_cut_once_those_that_serve_first() {
+        let pods: Vec<_> = (0..=MOST)
+            .map(|n| {
+                Arc::new(pod(
+                    &format!("p{n:04}"),
+                    &format!("127.64.{}.{}", n / 250, n % 250),
+                    n > 0,
+                ))
+            })
+            .collect();
+        let wanted = plan(&service(), &backends::of_service(&service(), &pods));
+        let subsets = wanted.subsets.as_ref().unwrap();
+        assert_eq!(subsets[0].addresses.as_ref().unwrap().len(), MOST);
+        assert_eq!(subsets[0].not_ready_addresses, None);
+        let mut written = wanted.clone();
+        written.metadata.annotations.get_or_insert_default().insert("team".into(), "a".into());
+        assert!(is_right(&written, &wanted), "a steady state writes nothing");
+        let mut fewer = plan(&service(), &[]);
+        assert!(!is_right(&written, &fewer));
+        keep_annotations(&written, &mut fewer);
+        let kept = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+        assert_eq!(fewer.metadata.annotations, Some(kept));
     }
 }

@@ -11,11 +11,12 @@ use hansa_api::k8s_openapi::api::discovery::v1::{
 };
 use hansa_client::kube::api::{DeleteParams, PostParams};
 use hansa_client::kube::{Api, Error};
-use hansa_client::{Informer, ObjectKey, Requeue, Workqueue, run_workers};
+use hansa_client::{Change, Informer, ObjectKey, Requeue, Workqueue, run_workers};
 
 use crate::Context;
 use crate::backends::{self, Backend, Port};
 use crate::endpoints::pod_reference;
+use crate::expectations::Expectations;
 use crate::owned::{name_of, reference_to};
 use crate::wiring::{enqueue, enqueue_self};
 
@@ -46,15 +47,31 @@ pub(crate) async fn run(context: Context) {
     slices.synced().await;
     let queue = Workqueue::new();
     enqueue_self(&services, &queue);
-    enqueue(&slices, &queue, |change| service_of(change.object()).into_iter().collect());
+    // Slices that were made and that the informer may not show yet: without them a second set would
+    // be made.
+    let made = Expectations::default();
+    let seen = made.clone();
+    enqueue(&slices, &queue, move |change| {
+        let service = service_of(change.object());
+        if let (Some(service), Change::Applied { old: None, .. }) = (&service, change) {
+            seen.created(service);
+        }
+        service.into_iter().collect()
+    });
     let all = services.clone();
     enqueue(&pods, &queue, move |change| backends::services_of(change, &all));
     run_workers(queue, 5, context.stop.clone(), |key: ObjectKey| {
         let service = services.get_key(&key);
         let current = slices_of(&slices, &key);
         let pods = pods.list_in(&key.namespace);
-        let (client, nodes) = (context.client.clone(), &nodes);
+        let (client, nodes, made) = (context.client.clone(), &nodes, &made);
         async move {
+            if service.is_none() {
+                made.forget(&key);
+            }
+            if !made.satisfied(&key) {
+                return Ok(Requeue::Done);
+            }
             let plan = match service {
                 Some(service) if backends::selector(&service).is_none() => {
                     return Ok(Requeue::Done);
@@ -65,7 +82,7 @@ pub(crate) async fn run(context: Context) {
                 }
                 None => Plan { delete: names(&current), ..Plan::default() },
             };
-            apply(&Api::namespaced(client, &key.namespace), plan).await
+            apply(&Api::namespaced(client, &key.namespace), plan, &key, made).await
         }
     })
     .await;
@@ -245,13 +262,16 @@ fn slice_ports(ports: &[Port]) -> Vec<EndpointPort> {
     ports.collect()
 }
 
-async fn apply(api: &Api<EndpointSlice>, plan: Plan) -> Result<Requeue, Error> {
+async fn apply(
+    api: &Api<EndpointSlice>,
+    plan: Plan,
+    service: &ObjectKey,
+    made: &Expectations,
+) -> Result<Requeue, Error> {
     for slice in &plan.update {
         api.replace(name_of(&slice.metadata), &PostParams::default(), slice).await?;
     }
-    for slice in &plan.create {
-        api.create(&PostParams::default(), slice).await?;
-    }
+    create(api, &plan.create, service, made).await?;
     for name in &plan.delete {
         match api.delete(name, &DeleteParams::default()).await {
             Err(Error::Api(status)) if status.is_not_found() => {}
@@ -259,6 +279,24 @@ async fn apply(api: &Api<EndpointSlice>, plan: Plan) -> Result<Requeue, Error> {
         }
     }
     Ok(Requeue::Done)
+}
+
+async fn create(
+    api: &Api<EndpointSlice>,
+    slices: &[EndpointSlice],
+    service: &ObjectKey,
+    made: &Expectations,
+) -> Result<(), Error> {
+    if !slices.is_empty() {
+        made.expect(service, slices.len(), []);
+    }
+    for (index, slice) in slices.iter().enumerate() {
+        if let Err(error) = api.create(&PostParams::default(), slice).await {
+            (index..slices.len()).for_each(|_| made.created(service));
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

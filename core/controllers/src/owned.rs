@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
-use hansa_client::kube::Resource;
+use hansa_client::kube::{Api, Error, Resource};
+use serde::de::DeserializeOwned;
 
 /// The owner reference that is the controller, if any.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -27,6 +28,16 @@ pub(crate) fn reference_to<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerRef
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// Asks the server whether an owner is still there and stays. Whoever adopts asks first: seen
+/// through a late informer, what a deletion has just orphaned would be taken back.
+pub(crate) async fn stands<K>(api: &Api<K>, owner: &ObjectMeta) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let found = api.get_opt(name_of(owner)).await?;
+    Ok(found.is_some_and(|found| found.meta().uid == owner.uid && !is_deleting(found.meta())))
 }
 
 /// The uid; empty only for objects that never were on a server.

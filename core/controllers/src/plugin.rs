@@ -26,6 +26,8 @@ const READY: &str = "Ready";
 const REFUSED: &str = "Refused";
 /// Most versions that the status remembers.
 const HISTORY: usize = 10;
+/// The largest file that is read, bytes; the host may take less.
+const MAX_FILE: u64 = 64 << 20;
 /// When a refused version is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -51,6 +53,8 @@ enum Refusal {
     NoDirectory(String),
     #[error("read file {0}: the name must be that of a file in the plugin directory")]
     OutsideDirectory(String),
+    #[error("read file {0}: it must be a regular file of at most {max} MiB", max = MAX_FILE >> 20)]
+    NoSuchFile(String),
     #[error("read file {0}")]
     File(String, #[source] std::io::Error),
     #[error("read ConfigMap {0}")]
@@ -177,8 +181,14 @@ impl Controller {
         if !is_plain_file_name(name) {
             return Err(Refusal::OutsideDirectory(name.into()));
         }
-        let read = tokio::fs::read(directory.join(name)).await;
-        read.map_err(|error| Refusal::File(name.into(), error))
+        let failed = |error| Refusal::File(name.into(), error);
+        let path = directory.join(name);
+        // Asked before it is opened: whoever opens a pipe waits for its writer.
+        let found = tokio::fs::metadata(&path).await.map_err(failed)?;
+        if !found.is_file() || found.len() > MAX_FILE {
+            return Err(Refusal::NoSuchFile(name.into()));
+        }
+        tokio::fs::read(&path).await.map_err(failed)
     }
 
     async fn write_status(&self, plugin: &Plugin, status: PluginStatus) -> Result<(), Error> {

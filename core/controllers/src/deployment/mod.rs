@@ -12,7 +12,7 @@ use hansa_client::{
 use serde_json::json;
 
 use crate::Context;
-use crate::owned::{controller_of, is_deleting, name_of, reference_to, selects, uid_of};
+use crate::owned::{controller_of, is_deleting, name_of, reference_to, selects, stands, uid_of};
 use crate::wiring::{controller_key, enqueue, enqueue_self};
 
 mod plan;
@@ -89,22 +89,38 @@ impl Controller {
             return Ok(Vec::new());
         };
         let uid = uid_of(&deployment.metadata);
-        let mut mine = Vec::new();
+        let (mut mine, mut strays) = (Vec::new(), Vec::new());
         for set in self.replica_sets.list_in(&key.namespace) {
             match controller_of(&set.metadata) {
                 Some(owner) if owner.uid == uid => mine.push(set),
                 None if selects(&spec.selector, set.metadata.labels.as_ref())
                     && !is_deleting(&set.metadata) =>
                 {
-                    let reference =
-                        json!({ "metadata": { "ownerReferences": [reference_to(deployment)] } });
-                    self.patch_set(key, name_of(&set.metadata), &reference).await?;
-                    mine.push(set);
+                    strays.push(set);
                 }
                 _ => {}
             }
         }
+        if !strays.is_empty() && stands(&self.api::<Deployment>(key), &deployment.metadata).await? {
+            for set in &strays {
+                self.adopt(deployment, key, set).await?;
+            }
+            mine.extend(strays);
+        }
         Ok(mine)
+    }
+
+    async fn adopt(
+        &self,
+        deployment: &Deployment,
+        key: &ObjectKey,
+        set: &ReplicaSet,
+    ) -> Result<(), Error> {
+        let patch = json!({ "metadata": {
+            "uid": set.metadata.uid,
+            "ownerReferences": [reference_to(deployment)],
+        }});
+        self.patch_set(key, name_of(&set.metadata), &patch).await
     }
 
     async fn carry_out(

@@ -414,14 +414,12 @@ pub(super) fn is_complete(deployment: &Deployment, view: &View<'_>) -> bool {
 /// Old sets beyond the history limit, oldest revisions first; never one that still has pods.
 fn clean_up(spec: &DeploymentSpec, view: &View<'_>) -> Vec<Action> {
     let keep = usize::try_from(spec.revision_history_limit.unwrap_or(10)).unwrap_or(0);
-    let mut idle: Vec<_> = view
-        .old
-        .iter()
-        .filter(|set| size(set) == 0 && actual(set) == 0)
-        .filter(|set| set.metadata.deletion_timestamp.is_none())
-        .collect();
+    let stays = |set: &&&Arc<ReplicaSet>| set.metadata.deletion_timestamp.is_none();
+    let kept: Vec<_> = view.old.iter().filter(stays).collect();
+    let is_idle = |set: &&&&Arc<ReplicaSet>| size(set) == 0 && actual(set) == 0;
+    let mut idle: Vec<_> = kept.iter().filter(is_idle).collect();
     idle.sort_by_key(|set| revision_of(set));
-    let surplus = view.old.len().saturating_sub(keep);
+    let surplus = kept.len().saturating_sub(keep);
     let names = idle.into_iter().take(surplus).map(|set| name_of(&set.metadata).to_owned());
     names.map(Action::DeleteSet).collect()
 }

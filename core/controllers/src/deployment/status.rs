@@ -13,6 +13,7 @@ use crate::owned::name_of;
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
+const REPLICA_FAILURE: &str = "ReplicaFailure";
 const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 const DONE: &str = "NewReplicaSetAvailable";
 
@@ -56,7 +57,24 @@ pub(super) fn status(
             touch(conditions, now);
         }
     }
+    conditions.retain(|condition| condition.type_ != REPLICA_FAILURE);
+    conditions.extend(replica_failure(view));
     new
+}
+
+/// What keeps a ReplicaSet from having its pods, the new one's first.
+fn replica_failure(view: &View<'_>) -> Option<DeploymentCondition> {
+    let statuses = view.all().filter_map(|set| set.status.as_ref());
+    let mut conditions = statuses.flat_map(|status| status.conditions.iter().flatten());
+    let found = conditions.find(|condition| condition.type_ == REPLICA_FAILURE)?;
+    Some(DeploymentCondition {
+        type_: REPLICA_FAILURE.into(),
+        status: found.status.clone(),
+        reason: found.reason.clone(),
+        message: found.message.clone(),
+        last_update_time: found.last_transition_time.clone(),
+        last_transition_time: found.last_transition_time.clone(),
+    })
 }
 
 type Verdict = (&'static str, bool, &'static str, String);
@@ -201,6 +219,31 @@ mod tests {
         assert_eq!(reason(&early).as_deref(), Some("ReplicaSetUpdated"));
         assert_eq!(reason(&late).as_deref(), Some(TIMED_OUT));
         assert!(until_deadline(&deployment, &early, at(59)).is_some());
+    }
+
+    #[test]
+    fn a_replica_sets_failure_is_told_for_as_long_as_it_lasts() {
+        let mut deployment = Deployment::default();
+        deployment.spec.get_or_insert_default();
+        let mut set = hansa_api::k8s_openapi::api::apps::v1::ReplicaSet::default();
+        set.spec.get_or_insert_default().template = Some(Default::default());
+        let failing = hansa_api::k8s_openapi::api::apps::v1::ReplicaSetCondition {
+            type_: REPLICA_FAILURE.into(),
+            status: "True".into(),
+            reason: Some("FailedCreate".into()),
+            message: Some("exceeded quota".into()),
+            last_transition_time: Some(Time(at(7))),
+        };
+        set.status.get_or_insert_default().conditions = Some(vec![failing]);
+        let mut sets = [std::sync::Arc::new(set)];
+        let told = status(&deployment, &View::new(&deployment, &sets), &[], at(9));
+        let shown = find(told.conditions.as_deref().unwrap(), REPLICA_FAILURE).unwrap().clone();
+        assert_eq!(shown.message.as_deref(), Some("exceeded quota"));
+        assert_eq!(shown.last_transition_time, Some(Time(at(7))));
+        deployment.status = Some(told);
+        std::sync::Arc::make_mut(&mut sets[0]).status = None;
+        let mended = status(&deployment, &View::new(&deployment, &sets), &[], at(9));
+        assert_eq!(find(mended.conditions.as_deref().unwrap(), REPLICA_FAILURE), None);
     }
 
     #[test]

@@ -12,10 +12,12 @@ use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use hansa_client::kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
+use hansa_client::kube::core::PartialObjectMeta;
 use hansa_client::kube::{Api, Client, Error};
 use hansa_client::{Change, Requeue, Workqueue, run_workers};
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::Context;
 use crate::resources::{Kinds, Served, discover, key};
@@ -26,6 +28,9 @@ use graph::{Graph, Object, Owner, Verdict};
 
 /// Between looks for new kinds.
 const DISCOVER: Duration = Duration::from_secs(10);
+/// How long the first lists of all kinds are waited for: one kind that cannot be listed does not hold
+/// the others up for ever.
+const FIRST_LISTS: Duration = Duration::from_secs(30);
 /// Kinds that own nothing, are owned by nothing and change all the time.
 const IGNORED: [&str; 2] = ["/Event", "events.k8s.io/Event"];
 
@@ -47,19 +52,30 @@ pub(crate) async fn run(context: Context) {
         let collector = &collector;
         async move { collector.reconcile(&uid).await }
     };
-    tokio::join!(
-        collector.follow_kinds(),
-        run_workers(collector.queue.clone(), 4, context.stop.clone(), reconcile),
-    );
+    let (first, listed) = mpsc::channel(1);
+    tokio::join!(collector.follow_kinds(first), async {
+        until_closed(listed, FIRST_LISTS).await;
+        run_workers(collector.queue.clone(), 4, context.stop.clone(), reconcile).await;
+    });
+}
+
+/// Waits until all senders are dropped: each kind has one until its objects are in the graph. In half
+/// a graph an owner would look as if it had no dependents.
+async fn until_closed(mut listed: mpsc::Receiver<()>, most: Duration) {
+    let closed = async { while listed.recv().await.is_some() {} };
+    if tokio::time::timeout(most, closed).await.is_err() {
+        tracing::warn!("not every kind could be listed; collecting garbage without the rest");
+    }
 }
 
 impl Collector {
-    /// Starts to watch each kind once it is there.
-    async fn follow_kinds(&self) {
+    /// Starts to watch each kind once it is there; the kinds of the first look hold `first`.
+    async fn follow_kinds(&self, first: mpsc::Sender<()>) {
         let mut watched = HashSet::new();
+        let mut first = Some(first);
         loop {
             match discover(&self.context.client).await {
-                Ok(kinds) => self.watch_new(kinds, &mut watched),
+                Ok(kinds) => self.watch_new(kinds, &mut watched, first.take()),
                 Err(error) => tracing::debug!(%error, "failed to discover kinds, will retry"),
             }
             tokio::select! {
@@ -69,32 +85,41 @@ impl Collector {
         }
     }
 
-    fn watch_new(&self, kinds: Kinds, watched: &mut HashSet<String>) {
+    fn watch_new(
+        &self,
+        kinds: Kinds,
+        watched: &mut HashSet<String>,
+        first: Option<mpsc::Sender<()>>,
+    ) {
         *self.kinds.write() = kinds.clone();
         for (kind, served) in kinds {
             let usable = served.supports(&["list", "watch", "delete"]);
             if usable && !IGNORED.contains(&kind.as_str()) && watched.insert(kind.clone()) {
-                self.watch(kind, &served);
+                self.watch(kind, &served, first.clone());
             }
         }
     }
 
-    fn watch(&self, kind: String, served: &Served) {
-        let mut changes = self.context.informers.metadata(&served.resource).subscribe();
+    fn watch(&self, kind: String, served: &Served, first: Option<mpsc::Sender<()>>) {
+        let informer = self.context.informers.metadata(&served.resource);
         let (graph, queue) = (self.graph.clone(), self.queue.clone());
+        let stop = self.context.stop.clone();
         tokio::spawn(async move {
-            while let Some(change) = changes.recv().await {
-                let meta = &change.object().metadata;
-                let Some(uid) = meta.uid.clone() else {
-                    continue;
-                };
-                let concerned = match &change {
-                    Change::Applied { .. } => {
-                        graph.lock().apply(&uid, Object::new(kind.clone(), meta))
-                    }
-                    Change::Deleted(_) => graph.lock().remove(&uid),
-                };
+            if stop.run_until_cancelled(informer.synced()).await.is_none() {
+                return;
+            }
+            let mut changes = informer.subscribe();
+            drop(informer);
+            let note = |change| {
+                let concerned = note(&mut graph.lock(), &kind, &change);
                 concerned.into_iter().for_each(|uid| queue.add(uid));
+            };
+            while let Ok(change) = changes.try_recv() {
+                note(change);
+            }
+            drop(first);
+            while let Some(change) = changes.recv().await {
+                note(change);
             }
         });
     }
@@ -118,7 +143,7 @@ impl Collector {
     async fn ask(&self, object: &Object, owner: &OwnerReference) -> Result<Owner, Error> {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
         let served = self.kinds.read().get(&key(group, &owner.kind)).cloned();
-        let Some(served) = served else {
+        let Some(served) = served.filter(|served| can_own(served, object)) else {
             return Ok(Owner::Solid);
         };
         let api = api(&self.context.client, &served, &object.namespace);
@@ -168,7 +193,10 @@ impl Collector {
             "Orphan" => PropagationPolicy::Orphan,
             _ => PropagationPolicy::Background,
         });
-        let exactly = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let exactly = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(object.version.clone()),
+        };
         let params = DeleteParams {
             propagation_policy,
             preconditions: Some(exactly),
@@ -178,29 +206,56 @@ impl Collector {
         ignore_gone(api.delete(&object.name, &params).await.map(drop))
     }
 
-    /// Removes owners' references. The uid in the patch makes sure that it is this very object.
+    /// Removes owners' references, of this very object as it was seen.
     async fn disown(&self, uid: &str, object: &Object, owners: &[String]) -> Result<(), Error> {
         let left: Vec<_> =
             object.owners.iter().filter(|owner| !owners.contains(&owner.uid)).collect();
-        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": left } });
-        self.patch(object, &patch).await
+        self.patch(uid, object, json!({ "ownerReferences": left })).await
     }
 
     async fn drop_finalizer(&self, uid: &str, object: &Object, which: &str) -> Result<(), Error> {
         let left: Vec<_> =
             object.finalizers.iter().filter(|finalizer| *finalizer != which).collect();
-        let patch = json!({ "metadata": { "uid": uid, "finalizers": left } });
-        self.patch(object, &patch).await
+        self.patch(uid, object, json!({ "finalizers": left })).await
     }
 
-    async fn patch(&self, object: &Object, patch: &serde_json::Value) -> Result<(), Error> {
+    /// Writes metadata. Lists are replaced whole, so only in the state that was seen: a conflict is an
+    /// error, and the next try knows more.
+    async fn patch(
+        &self,
+        uid: &str,
+        object: &Object,
+        mut metadata: serde_json::Value,
+    ) -> Result<(), Error> {
         let Some(api) = self.api_of(object) else {
             return Ok(());
         };
-        let params = PatchParams::default();
-        let done = api.patch_metadata(&object.name, &params, &Patch::Merge(patch)).await;
+        metadata["uid"] = json!(uid);
+        metadata["resourceVersion"] = json!(object.version);
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let done = api.patch_metadata(&object.name, &PatchParams::default(), &patch).await;
         ignore_gone(done.map(drop))
     }
+}
+
+/// Notes a change; answers the uids that it concerns.
+fn note(
+    graph: &mut Graph,
+    kind: &str,
+    change: &Change<PartialObjectMeta<DynamicObject>>,
+) -> Vec<String> {
+    let meta = &change.object().metadata;
+    let Some(uid) = &meta.uid else { return Vec::new() };
+    match change {
+        Change::Applied { .. } => graph.apply(uid, Object::new(kind.to_owned(), meta)),
+        Change::Deleted(_) => graph.remove(uid),
+    }
+}
+
+/// A namespaced owner cannot own what is in no namespace: nobody can say which owner is meant, so
+/// nothing is deleted for its sake.
+fn can_own(owner: &Served, object: &Object) -> bool {
+    !owner.namespaced || !object.namespace.is_empty()
 }
 
 fn api(client: &Client, served: &Served, namespace: &str) -> Api<DynamicObject> {
@@ -210,10 +265,47 @@ fn api(client: &Client, served: &Served, namespace: &str) -> Api<DynamicObject> 
     }
 }
 
-/// Gone, or another object by that name: either way nothing is left to do.
 fn ignore_gone(outcome: Result<(), Error>) -> Result<(), Error> {
     match outcome {
-        Err(Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(Error::Api(status)) if status.is_not_found() => Ok(()),
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use hansa_client::kube::core::ApiResource;
+
+    use super::*;
+
+    #[test]
+    fn nothing_outside_of_namespaces_goes_for_an_owner_inside_of_one() {
+        let served = |namespaced| {
+            let resource = ApiResource::erase::<hansa_api::k8s_openapi::api::core::v1::Pod>(&());
+            Served { resource, namespaced, verbs: Vec::new() }
+        };
+        let named = |namespace: &str| {
+            let namespace = Some(namespace.to_owned());
+            Object::new("/Node".into(), &ObjectMeta { namespace, ..ObjectMeta::default() })
+        };
+        assert!(!can_own(&served(true), &named("")));
+        assert!(can_own(&served(true), &named("default")));
+        assert!(can_own(&served(false), &named("")));
+        assert!(can_own(&served(false), &named("default")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_collected_before_every_kind_was_listed_or_had_its_time() {
+        let (first, listed) = mpsc::channel(1);
+        let second = first.clone();
+        drop(first);
+        let wait = tokio::spawn(until_closed(listed, FIRST_LISTS));
+        tokio::time::sleep(FIRST_LISTS / 2).await;
+        assert!(!wait.is_finished(), "one kind is still open");
+        drop(second);
+        wait.await.expect("it does not panic");
+        let (_never_listed, listed) = mpsc::channel(1);
+        until_closed(listed, FIRST_LISTS).await;
     }
 }

@@ -40,7 +40,7 @@ fn plan_of(wanted: usize, pods: Vec<Pod>) -> Plan {
 #[test]
 fn missing_pods_are_created_and_strays_adopted() {
     let plan = plan_of(3, vec![pod("a", "web", Some("rs")), pod("stray", "web", None)]);
-    assert_eq!(plan.adopt, ["stray"]);
+    assert_eq!(plan.adopt, [("stray".to_owned(), "uid-stray".to_owned())]);
     assert_eq!(plan.create, 1);
     assert!(plan.delete.is_empty());
 }
@@ -49,7 +49,7 @@ fn missing_pods_are_created_and_strays_adopted() {
 fn pods_that_no_longer_match_are_released_and_others_pods_left_alone() {
     let pods = vec![pod("a", "other", Some("rs")), pod("b", "web", Some("another"))];
     let plan = plan_of(0, pods);
-    assert_eq!(plan.release, ["a"]);
+    assert_eq!(plan.release, [("a".to_owned(), "uid-a".to_owned())]);
     assert!(plan.adopt.is_empty() && plan.delete.is_empty());
 }
 
