@@ -122,9 +122,23 @@ impl Controller {
     pub async fn run(&self, workers: usize, stop: CancellationToken) {
         self.nodes.synced().await;
         self.services.synced().await;
+        self.adopt().await;
         let queue = Workqueue::new();
         let work = run_workers(queue.clone(), workers, stop, |key| self.reconcile(key));
         tokio::join!(self.feed_services(&queue), self.feed_nodes(&queue), work);
+    }
+
+    /// Tells a provider that may know nothing yet of the Services that have an address, before a new
+    /// one could be given the same.
+    async fn adopt(&self) {
+        let has_address =
+            |service: &Service| wants_balancer(service) && !convert::ingress(service).is_empty();
+        for service in self.services.list().iter().filter(|service| has_address(service)) {
+            let key = ObjectKey::of(&**service);
+            if let Err(error) = self.reconcile(key.clone()).await {
+                tracing::debug!(service = %key, %error, "failed to tell of a balancer, will retry");
+            }
+        }
     }
 
     async fn feed_services(&self, queue: &Workqueue<ObjectKey>) {

@@ -247,3 +247,35 @@ async fn a_balancer_is_made_published_and_removed() {
     let left = server.object(SERVICE).expect("the server would remove it");
     assert_eq!(left["metadata"]["finalizers"], json!([]));
 }
+
+#[tokio::test]
+async fn after_a_start_those_who_have_an_address_come_before_those_who_want_one() {
+    let service = |name: &str, ingress: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": "ns", "resourceVersion": "1",
+                          "finalizers": [service::FINALIZER] },
+            "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] },
+            "status": { "loadBalancer": { "ingress": ingress } },
+        })
+    };
+    let server = Server::default();
+    for (name, ingress) in [("a", json!([])), ("z", json!([{ "ip": "192.0.2.1" }]))] {
+        let path = format!("/api/v1/namespaces/ns/services/{name}");
+        server.0.lock().insert(path, service(name, ingress));
+    }
+    let informers = informers(&server).await;
+    let (config, cloud) = (Config::default(), Arc::new(Cloud::default()));
+    let controller =
+        service::Controller::new(&config, &informers, cloud.clone(), recorder(&server));
+    let stop = CancellationToken::new();
+    let both = async {
+        while cloud.calls.lock().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let run = stop.run_until_cancelled(controller.run(2, stop.clone()));
+    let (_, ()) = tokio::join!(run, both);
+    assert_eq!(cloud.calls(), ["ensure z for 0 nodes", "ensure a for 0 nodes"]);
+}

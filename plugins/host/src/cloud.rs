@@ -1,5 +1,6 @@
 //! The cloud's world: the deciding guest as a [`CloudProvider`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,12 +29,25 @@ pub fn make(version: &Version) -> Result<Box<CloudGuest>, PluginError> {
 }
 
 /// Whoever is the cloud now. Calls run one after the other on a thread for blocking work.
-pub struct Cloud(Arc<Mutex<Seats<CloudGuest>>>);
+pub struct Cloud {
+    seats: Arc<Mutex<Seats<CloudGuest>>>,
+    balancers: Balancers,
+}
+
+/// The load balancers that a provider was told of, by their Services' UIDs.
+type Balancers = Arc<Mutex<BTreeMap<String, Told>>>;
+
+/// What a provider was last told of a load balancer, and the addresses that it gave.
+struct Told {
+    spec: guest::LbSpec,
+    nodes: Vec<guest::NodeRef>,
+}
 
 impl Cloud {
     /// The cloud that follows `active`.
     pub fn new(active: Arc<ActiveSet<CloudGuest>>) -> Self {
-        Self(Arc::new(Mutex::new(Seats::new(active))))
+        let seats = Arc::new(Mutex::new(Seats::new(active)));
+        Self { seats, balancers: Balancers::default() }
     }
 
     /// Asks the provider: `question` calls the guest and checks what it says.
@@ -41,17 +55,40 @@ impl Cloud {
         &self,
         mut question: impl FnMut(&mut CloudGuest) -> Answer<R> + Send + 'static,
     ) -> Result<R, CloudError> {
-        let seats = Arc::clone(&self.0);
+        let (seats, balancers) = (Arc::clone(&self.seats), Arc::clone(&self.balancers));
         let asked = tokio::task::spawn_blocking(move || {
             let mut seats = seats.lock();
             seats.refresh();
             let nobody = || PluginError::Nobody("cloud".into());
             let seat = seats.sole().ok_or_else(nobody)?;
-            seat.call(&|_| Ok(()), &mut question)
+            seat.call(&|fresh| retell(fresh, &balancers.lock()), &mut question)
         });
         let answered = asked.await.map_err(|error| PluginError::Trap(error.to_string()))?;
         let (answer, _) = answered?;
         answer.map_err(failure)
+    }
+}
+
+/// Tells a fresh instance, which knows nothing, of the balancers that there are: addresses that one
+/// before it gave away must not be given twice. What it refuses now it is asked for again when the
+/// Service changes.
+fn retell(fresh: &mut CloudGuest, told: &BTreeMap<String, Told>) -> Result<(), PluginError> {
+    for Told { spec, nodes } in told.values() {
+        fresh.ensure(spec, nodes)?.map_or_else(
+            |no| tracing::warn!(service = spec.name, reason = no.message, "balancer not retold"),
+            drop,
+        );
+    }
+    Ok(())
+}
+
+impl CloudGuest {
+    fn ensure(
+        &mut self,
+        spec: &guest::LbSpec,
+        nodes: &[guest::NodeRef],
+    ) -> Answer<Vec<guest::LbIngress>> {
+        self.0.call(|b, s| b.hansa_cloud_load_balancers().call_ensure(s, spec, nodes))
     }
 }
 
@@ -116,8 +153,15 @@ impl CloudProvider for Cloud {
         nodes: &[host::NodeRef],
     ) -> Result<Vec<host::LbIngress>, CloudError> {
         let (spec, nodes) = (lb_spec(spec), node_refs(nodes));
+        let balancers = Arc::clone(&self.balancers);
         let made = self.ask(move |cloud| {
-            cloud.0.call(|b, s| b.hansa_cloud_load_balancers().call_ensure(s, &spec, &nodes))
+            let answer = cloud.ensure(&spec, &nodes)?;
+            if let Ok(given) = &answer {
+                let spec = guest::LbSpec { current: given.clone(), ..spec.clone() };
+                let told = Told { spec, nodes: nodes.clone() };
+                balancers.lock().insert(told.spec.uid.clone(), told);
+            }
+            Ok(answer)
         });
         Ok(ingresses(made.await?))
     }
@@ -128,16 +172,30 @@ impl CloudProvider for Cloud {
         nodes: &[host::NodeRef],
     ) -> Result<(), CloudError> {
         let (spec, nodes) = (lb_spec(spec), node_refs(nodes));
+        let balancers = Arc::clone(&self.balancers);
         let update = move |cloud: &mut CloudGuest| {
-            cloud.0.call(|b, s| b.hansa_cloud_load_balancers().call_update(s, &spec, &nodes))
+            let answer = cloud
+                .0
+                .call(|b, s| b.hansa_cloud_load_balancers().call_update(s, &spec, &nodes))?;
+            if let Some(told) = balancers.lock().get_mut(&spec.uid) {
+                told.nodes.clone_from(&nodes);
+            }
+            Ok(answer)
         };
         self.ask(update).await
     }
 
     async fn delete_load_balancer(&self, spec: &host::LbSpec) -> Result<(), CloudError> {
         let spec = lb_spec(spec);
+        let balancers = Arc::clone(&self.balancers);
         let delete = move |cloud: &mut CloudGuest| {
-            cloud.0.call(|b, s| b.hansa_cloud_load_balancers().call_ensure_deleted(s, &spec))
+            let answer = cloud
+                .0
+                .call(|b, s| b.hansa_cloud_load_balancers().call_ensure_deleted(s, &spec))?;
+            if answer.is_ok() {
+                balancers.lock().remove(&spec.uid);
+            }
+            Ok(answer)
         };
         self.ask(delete).await
     }

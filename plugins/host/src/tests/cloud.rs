@@ -44,3 +44,31 @@ async fn a_providers_no_is_told_from_a_broken_provider() {
     assert!(refused.is_unsupported(), "{refused}");
     assert_eq!(host.status()[0].failures, 0, "a no is no failure of the plugin");
 }
+
+/// The address that a Service gets, or keeps.
+async fn ensure(host: &Host, uid: &str) -> String {
+    let spec = LbSpec { uid: uid.into(), ..Default::default() };
+    host.cloud().ensure_load_balancer(&spec, &[]).await.unwrap().remove(0).ip
+}
+
+async fn with_pool(host: &Host, zone: &str) {
+    let config = json!({"zone": zone, "pool": "127.64.255.0/29"});
+    load_and_activate(host, request("cloud", World::Cloud, "cloud-local", config)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_swapped_provider_knows_the_addresses_that_the_one_before_gave_away() {
+    let cloud = host();
+    with_pool(&cloud, "a").await;
+    let mut given = Vec::new();
+    for uid in ["u0", "u1", "u2", "u3", "u4"] {
+        given.push(ensure(&cloud, uid).await);
+    }
+    with_pool(&cloud, "b").await;
+    let newcomer = ensure(&cloud, "newcomer").await;
+    assert!(!given.contains(&newcomer), "{newcomer}: {given:?}");
+    assert_eq!(ensure(&cloud, "u3").await, given[3]);
+    let spec = LbSpec { uid: "one too many".into(), ..Default::default() };
+    let full = cloud.cloud().ensure_load_balancer(&spec, &[]).await;
+    assert!(full.is_err(), "the new provider knows that all are taken: {full:?}");
+}

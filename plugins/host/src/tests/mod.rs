@@ -58,7 +58,7 @@ fn request(name: &str, world: World, guest_name: &str, config: Value) -> LoadReq
         digest: digest_of(&bytes),
         bytes,
         config,
-        limits: Limits { call_ms: 100, ..Limits::default() },
+        limits: Limits { call_ms: 1000, ..Limits::default() },
         weight: 1,
         failure: FailurePolicy::Fallback,
     }
