@@ -26,10 +26,11 @@ impl Backoff {
         Self { first, most, entries: HashMap::new() }
     }
 
-    /// Until when `key` must wait after it ended at `ended`: `None` if it need not.
+    /// Until when `key` must wait after it ended at `ended`: `None` if it need not, such as one that
+    /// did well for twice the longest delay before that.
     #[must_use]
     pub fn waits_until(&self, key: &str, ended: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let entry = self.entries.get(key)?;
+        let entry = self.entries.get(key).filter(|entry| !entry.is_stale(self.most, ended))?;
         let until = ended + entry.delay;
         (until > now).then_some(until)
     }
@@ -49,7 +50,9 @@ impl Backoff {
     /// `key` was tried: the next wait is longer. One that was quiet for twice the longest delay
     /// starts over.
     pub fn next(&mut self, key: &str, now: Timestamp) {
-        let previous = self.entries.get(key).copied().filter(|entry| !self.stale(entry, now));
+        let most = self.most;
+        self.entries.retain(|_, entry| !entry.is_stale(most, now));
+        let previous = self.entries.get(key).copied();
         let delay = previous.map_or(self.first, |entry| (entry.delay * 2).min(self.most));
         self.entries.insert(key.to_string(), Entry { delay, since: now });
     }
@@ -58,9 +61,11 @@ impl Backoff {
     pub fn reset(&mut self, key: &str) {
         self.entries.remove(key);
     }
+}
 
-    fn stale(&self, entry: &Entry, now: Timestamp) -> bool {
-        now.duration_since(entry.since).unsigned_abs() > self.most * 2
+impl Entry {
+    fn is_stale(&self, most: Duration, now: Timestamp) -> bool {
+        Duration::try_from(now.duration_since(self.since)).is_ok_and(|quiet| quiet > most * 2)
     }
 }
 
@@ -81,6 +86,10 @@ mod tests {
             backoff.next("a", at(20));
         }
         assert_eq!(backoff.delay("a"), secs(300));
+        assert_eq!(backoff.waits_until("a", at(620), at(621)), Some(at(920)));
+        assert_eq!(backoff.waits_until("a", at(621), at(621)), None, "it did well for long");
+        backoff.next("b", at(20 + 601));
+        assert_eq!(backoff.entries.len(), 1, "what was quiet is forgotten");
         backoff.next("a", at(20 + 601));
         assert_eq!(backoff.delay("a"), secs(10));
     }

@@ -21,6 +21,7 @@ pub mod files;
 pub mod hooks;
 pub mod images;
 pub mod killer;
+pub mod last_words;
 pub mod machine;
 pub mod manager;
 pub mod names;

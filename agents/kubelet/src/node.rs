@@ -293,7 +293,8 @@ async fn lease_loop(context: Arc<Context>, client: Client) {
     let periods = context.config.periods;
     loop {
         let pause = match renew(&context, &client).await {
-            Ok(()) => periods.lease_renew,
+            Ok(true) => periods.lease_renew,
+            Ok(false) => EAGER,
             Err(error) => {
                 tracing::debug!(%error, "node lease not renewed");
                 EAGER
@@ -303,7 +304,9 @@ async fn lease_loop(context: Arc<Context>, client: Client) {
     }
 }
 
-async fn renew(context: &Context, client: &Client) -> Result<(), KubeError> {
+/// Renews the lease, or makes it; false while the node is not registered: a lease made before that
+/// would have no owner and stay when the node goes.
+async fn renew(context: &Context, client: &Client) -> Result<bool, KubeError> {
     let name = &context.config.node_name;
     let leases: Api<Lease> = Api::namespaced(client.clone(), LEASES);
     match leases.get_opt(name).await? {
@@ -313,11 +316,11 @@ async fn renew(context: &Context, client: &Client) -> Result<(), KubeError> {
         }
         None => {
             let node = Api::<Node>::all(client.clone()).get_opt(name).await?;
-            let uid = node.and_then(|node| node.metadata.uid);
+            let Some(uid) = node.and_then(|node| node.metadata.uid) else { return Ok(false) };
             leases.create(&PostParams::default(), &lease(context, uid)).await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn lease_spec(context: &Context) -> LeaseSpec {
@@ -330,20 +333,20 @@ fn lease_spec(context: &Context) -> LeaseSpec {
 }
 
 /// A lease that goes with its node.
-fn lease(context: &Context, node_uid: Option<String>) -> Lease {
+fn lease(context: &Context, node_uid: String) -> Lease {
     let name = context.config.node_name.clone();
-    let owner = node_uid.map(|uid| OwnerReference {
+    let owner = OwnerReference {
         api_version: "v1".to_string(),
         kind: "Node".to_string(),
         name: name.clone(),
-        uid,
+        uid: node_uid,
         ..OwnerReference::default()
-    });
+    };
     Lease {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(LEASES.to_string()),
-            owner_references: owner.map(|owner| vec![owner]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(lease_spec(context)),

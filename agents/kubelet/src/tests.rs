@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::cri::Cri;
 use crate::manager::Manager;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Rig {
     root: std::path::PathBuf,

@@ -17,8 +17,9 @@ use crate::backoff::Backoff;
 use crate::context::{Context, new_backoff, now};
 use crate::cri::CriError;
 use crate::killer;
+use crate::last_words::with_last_words;
 use crate::names::identity;
-use crate::observed::{Container, Observed, State};
+use crate::observed::{Container, Observed};
 use crate::plan::{self, Action, Health, Plan, Why, backoff_key};
 use crate::probes::Prober;
 use crate::starter::{Starter, address_of};
@@ -27,6 +28,10 @@ use crate::volumes::Mounter;
 
 /// After a failure, the next try.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// When a status that somebody else has changed is set right, at the earliest: two that do not agree
+/// must not write all the time.
+const SET_RIGHT: Duration = Duration::from_secs(10);
 
 /// What a worker is told.
 #[derive(Debug, Clone)]
@@ -98,12 +103,15 @@ impl Worker {
             if let Some(end) = desired.end {
                 return self.terminate(end).await;
             }
-            if resync.elapsed() > self.context.config.periods.resync {
+            let overridden = is_overridden(&desired.pod, self.sent.as_ref());
+            let longest = self.context.config.periods.resync;
+            let longest = if overridden { longest.min(SET_RIGHT) } else { longest };
+            if resync.elapsed() > longest {
                 resync = Instant::now();
                 self.sent = None;
             }
             let pause = match self.reconcile(&desired.pod).await {
-                Ok(pause) => pause,
+                Ok(pause) => pause.min(longest),
                 Err(error) => {
                     let (namespace, name, _) = identity(&desired.pod);
                     tracing::warn!(%error, namespace, name, "pod sync failed");
@@ -141,23 +149,23 @@ impl Worker {
             self.report(pod, &observed).await;
             return Ok(if done { Duration::from_millis(10) } else { RETRY });
         }
-        Ok(if reported { self.pause(&plan) } else { RETRY })
+        Ok(if reported { self.pause(pod, &plan) } else { RETRY })
     }
 
-    /// Until the first back-off ends, or the next resync.
-    fn pause(&self, plan: &Plan) -> Duration {
+    /// Until the first back-off or the pod's time ends, or the next resync.
+    fn pause(&self, pod: &Pod, plan: &Plan) -> Duration {
         let now = now();
-        let until = plan.waiting.iter().map(|(_, until)| until.duration_since(now).unsigned_abs());
+        let waits = plan.waiting.iter().map(|(_, until)| *until).chain(deadline(pod));
+        let until = waits.map(|until| until.duration_since(now).try_into().unwrap_or_default());
         until.min().unwrap_or(Duration::MAX).min(self.context.config.periods.resync)
     }
 
     /// Whether the pod has come to its end for good: it is never started again.
     fn is_over(&mut self, pod: &Pod) -> bool {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if let Some(failure) = deadline_exceeded(pod, now()) {
             self.failure = Some(failure);
         }
-        self.failure.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+        self.failure.is_some() || has_ended(pod)
     }
 
     async fn put_to_rest(&mut self, pod: &Pod, observed: &Observed) -> Result<Duration, CriError> {
@@ -466,12 +474,40 @@ pub fn grace_of(pod: &Pod) -> Duration {
     Duration::from_secs(u64::try_from(secs).unwrap_or(0))
 }
 
-fn deadline_exceeded(pod: &Pod, now: Timestamp) -> Option<Failure> {
-    let most = pod.spec.as_ref()?.active_deadline_seconds?;
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// When the pod must have come to its end, if it must and has not.
+fn deadline(pod: &Pod) -> Option<Timestamp> {
+    if has_ended(pod) {
+        return None;
+    }
+    let most = u64::try_from(pod.spec.as_ref()?.active_deadline_seconds?).ok()?;
     let start = pod.status.as_ref()?.start_time.as_ref()?.0;
-    (now.duration_since(start).as_secs() >= most).then(|| Failure {
+    start.checked_add(Duration::from_secs(most)).ok()
+}
+
+fn deadline_exceeded(pod: &Pod, now: Timestamp) -> Option<Failure> {
+    (deadline(pod)? <= now).then(|| Failure {
         reason: "DeadlineExceeded".to_string(),
         message: "Pod was active on the node longer than the specified deadline".to_string(),
+    })
+}
+
+/// Whether somebody has changed a condition of ours after it was sent, as a controller does that
+/// thinks the node lost. What is seen late is older than what was sent.
+fn is_overridden(pod: &Pod, sent: Option<&PodStatus>) -> bool {
+    let ours = |status: &PodStatus| {
+        let all = status.conditions.clone().unwrap_or_default().into_iter();
+        let own = all.filter(|one| status::OWN_CONDITIONS.contains(&one.type_.as_str()));
+        own.map(|one| (one.type_, (one.status, one.last_transition_time))).collect()
+    };
+    let Some((seen, sent)) = pod.status.as_ref().zip(sent) else { return false };
+    let (seen, sent): (HashMap<_, _>, HashMap<_, _>) = (ours(seen), ours(sent));
+    seen.iter().any(|(kind, (status, since))| {
+        sent.get(kind).is_some_and(|(was, at)| was != status && at < since)
     })
 }
 
@@ -499,18 +535,41 @@ fn with_status(pod: &Pod, sent: Option<&PodStatus>) -> Pod {
     Pod { status: Some(status), ..pod.clone() }
 }
 
-/// Adds the last words that ended containers left.
-fn with_last_words(context: &Context, pod: &Pod, observed: &Observed) -> Observed {
-    let mut observed = observed.clone();
-    let uid = identity(pod).2;
-    for found in &mut observed.containers {
-        let State::Exited(exited) = &mut found.state else { continue };
-        let path = context.folders.termination_log(uid, &found.name, found.attempt);
-        let words = std::fs::read(path).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words[..words.len().min(4096)]).into_owned();
-        if !words.is_empty() {
-            exited.message = words;
-        }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(ready: &str, since: &str) -> PodStatus {
+        let condition = json!({"type": "Ready", "status": ready, "lastTransitionTime": since});
+        serde_json::from_value(json!({"conditions": [condition]})).unwrap()
     }
-    observed
+
+    #[test]
+    fn only_what_changed_after_it_was_sent_is_overridden() {
+        let sent = status("True", "2026-01-01T00:00:10Z");
+        let pod = |status: PodStatus| Pod { status: Some(status), ..Pod::default() };
+        let late = pod(status("False", "2026-01-01T00:00:09Z"));
+        let override_ = pod(status("False", "2026-01-01T00:00:11Z"));
+        assert!(!is_overridden(&late, Some(&sent)), "that was before");
+        assert!(is_overridden(&override_, Some(&sent)));
+        assert!(!is_overridden(&pod(sent.clone()), Some(&sent)));
+        assert!(!is_overridden(&override_, None));
+    }
+
+    #[test]
+    fn a_pods_time_runs_from_its_start_and_not_after_its_end() {
+        let mut pod: Pod = serde_json::from_value(json!({
+            "spec": {"containers": [], "activeDeadlineSeconds": 60},
+            "status": {"startTime": "2026-01-01T00:00:00Z"},
+        }))
+        .unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(deadline_exceeded(&pod, at("2026-01-01T00:00:59Z")), None);
+        let late = deadline_exceeded(&pod, at("2026-01-01T00:01:00Z"));
+        assert_eq!(late.map(|failure| failure.reason).as_deref(), Some("DeadlineExceeded"));
+        pod.status.as_mut().unwrap().phase = Some("Succeeded".into());
+        assert_eq!(deadline_exceeded(&pod, at("2026-01-01T00:01:00Z")), None);
+    }
 }

@@ -86,6 +86,17 @@ fn record(line: &[u8]) -> Option<Record<'_>> {
     Some(Record { time, stream, complete: !tag.starts_with(b"P"), text })
 }
 
+/// The user's part of the end of a log: of these lines the last `lines`, of those the last `bytes`.
+#[must_use]
+pub fn end_of(log: &[u8], lines: usize, bytes: usize) -> String {
+    let all: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut renderer = Renderer::new(Options::default());
+    let last = all[all.len().saturating_sub(lines)..].iter();
+    let text: Vec<u8> =
+        last.flat_map(|line| renderer.line(line.strip_suffix(b"\n").unwrap_or(line))).collect();
+    String::from_utf8_lossy(&text[text.len().saturating_sub(bytes)..]).into_owned()
+}
+
 /// Turns lines of the file into what the user sees. Pure but for its own counters.
 #[derive(Debug)]
 pub struct Renderer {
@@ -278,6 +289,14 @@ mod tests {
         assert_eq!(read(&[("sinceSeconds", "2")]).await, "two\nthree\n");
         let stamped = read(&[("timestamps", "true"), ("tailLines", "2")]).await;
         assert_eq!(stamped, "2026-01-01T00:00:03.5Z three\n");
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_its_last_lines_and_bytes() {
+        let log = b"t stdout F one\nt stderr F two\nt stdout P thr\nt stdout F ee\n";
+        assert_eq!(end_of(log, 3, 100), "two\nthree\n");
+        assert_eq!(end_of(log, 3, 4), "ree\n");
+        assert_eq!(end_of(b"", 3, 4), "");
     }
 
     #[test]
