@@ -62,36 +62,73 @@ async fn follow(informers: &Informers, domain: &str, zone: &Zone) {
     let mut slice_changes = slices.subscribe();
     let mut by_service: HashMap<ObjectKey, BTreeMap<String, Arc<EndpointSlice>>> = HashMap::new();
     loop {
-        let key = tokio::select! {
-            Some(change) = service_changes.recv() => change.key(),
-            Some(change) = slice_changes.recv() => match note_slice(&mut by_service, &change) {
-                Some(key) => key,
-                None => continue,
-            },
+        let keys = tokio::select! {
+            Some(change) = service_changes.recv() => vec![change.key()],
+            Some(change) = slice_changes.recv() => note_slice(&mut by_service, &change),
             else => return,
         };
-        let known: Vec<_> =
-            by_service.get(&key).into_iter().flat_map(BTreeMap::values).cloned().collect();
-        let service = services.get_key(&key);
-        let records = service.map(|service| records::of_service(&service, &known, domain));
-        zone.set(key, records.unwrap_or_default());
+        for key in keys {
+            let known: Vec<_> =
+                by_service.get(&key).into_iter().flat_map(BTreeMap::values).cloned().collect();
+            let service = services.get_key(&key);
+            let records = service.map(|service| records::of_service(&service, &known, domain));
+            zone.set(key, records.unwrap_or_default());
+        }
     }
 }
 
-fn note_slice(
-    by_service: &mut HashMap<ObjectKey, BTreeMap<String, Arc<EndpointSlice>>>,
-    change: &Change<EndpointSlice>,
-) -> Option<ObjectKey> {
-    let labels = change.object().metadata.labels.as_ref()?;
+type ByService = HashMap<ObjectKey, BTreeMap<String, Arc<EndpointSlice>>>;
+
+/// Notes a slice; answers the Services that this concerns: two if it was given to another one.
+fn note_slice(by_service: &mut ByService, change: &Change<EndpointSlice>) -> Vec<ObjectKey> {
     let ObjectKey { namespace, name } = change.key();
-    let service = ObjectKey::new(namespace, labels.get(SERVICE_NAME)?);
-    let slices = by_service.entry(service.clone()).or_default();
-    match change {
-        Change::Applied { new, .. } => drop(slices.insert(name, new.clone())),
-        Change::Deleted(_) => drop(slices.remove(&name)),
+    let service_of = |slice: &EndpointSlice| {
+        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+        Some(ObjectKey::new(namespace.clone(), service))
+    };
+    let mut concerned = Vec::new();
+    let old = match change {
+        Change::Applied { old, .. } => old.as_deref().and_then(service_of),
+        Change::Deleted(last) => service_of(last),
+    };
+    if let Some(old) = old {
+        let slices = by_service.entry(old.clone()).or_default();
+        slices.remove(&name);
+        if slices.is_empty() {
+            by_service.remove(&old);
+        }
+        concerned.push(old);
     }
-    if slices.is_empty() {
-        by_service.remove(&service);
+    if let Change::Applied { new, .. } = change
+        && let Some(service) = service_of(new)
+    {
+        by_service.entry(service.clone()).or_default().insert(name, new.clone());
+        concerned.push(service);
     }
-    Some(service)
+    concerned.dedup();
+    concerned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_belongs_to_the_service_that_its_label_names_last() {
+        let slice = |service: &str| {
+            let mut slice = EndpointSlice::default();
+            slice.metadata.name = Some("web-1".into());
+            slice.metadata.labels = Some([(SERVICE_NAME.to_owned(), service.to_owned())].into());
+            Arc::new(slice)
+        };
+        let (web, shop) = (ObjectKey::new("", "web"), ObjectKey::new("", "shop"));
+        let mut known = ByService::new();
+        let new = Change::Applied { old: None, new: slice("web") };
+        assert_eq!(note_slice(&mut known, &new), [web.clone()]);
+        let moved = Change::Applied { old: Some(slice("web")), new: slice("shop") };
+        assert_eq!(note_slice(&mut known, &moved), [web, shop.clone()]);
+        assert_eq!(Vec::from_iter(known.keys()), [&shop]);
+        assert_eq!(note_slice(&mut known, &Change::Deleted(slice("shop"))), [shop]);
+        assert!(known.is_empty());
+    }
 }

@@ -81,13 +81,63 @@ fn note_service(tracker: &mut Tracker, change: Change<Service>) {
 }
 
 fn note_slice(tracker: &mut Tracker, change: Change<EndpointSlice>) {
-    let slice = change.object();
-    let labels = slice.metadata.labels.as_ref();
-    let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else { return };
-    let slice_key = change.key();
-    let service = ObjectKey::new(slice_key.namespace.clone(), service);
-    match change {
-        Change::Applied { new, .. } => tracker.set_slice(&service, slice_key.name, new),
-        Change::Deleted(_) => tracker.remove_slice(&service, &slice_key.name),
+    let ObjectKey { namespace, name } = change.key();
+    let service_of = |slice: &EndpointSlice| {
+        let labels = slice.metadata.labels.as_ref();
+        let service = labels.and_then(|labels| labels.get(SERVICE_NAME))?;
+        Some(ObjectKey::new(namespace.clone(), service))
+    };
+    let (old, new) = match &change {
+        Change::Applied { old, new } => (old.as_deref().and_then(service_of), Some(new)),
+        Change::Deleted(last) => (service_of(last), None),
+    };
+    let service = new.and_then(|slice| service_of(slice));
+    // A slice may be given to another Service.
+    if let Some(old) = old.filter(|old| Some(old) != service.as_ref()) {
+        tracker.remove_slice(&old, &name);
+    }
+    if let (Some(service), Some(slice)) = (service, new) {
+        tracker.set_slice(&service, name, slice.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::rules::tests::{service, slice};
+
+    #[test]
+    fn a_slice_that_is_given_to_another_service_leaves_the_first() {
+        let named = |name: &str| {
+            let mut service = service(if name == "web" { "127.64.128.9" } else { "127.64.128.8" });
+            service.metadata.name = Some(name.into());
+            Change::Applied { old: None, new: Arc::new(service) }
+        };
+        let labelled = |service: &str| {
+            let mut slice = (*slice(&[("127.64.0.2", "n1", true, false)])).clone();
+            slice.metadata.namespace = Some("default".into());
+            slice.metadata.name = Some("web-1".into());
+            let label = (SERVICE_NAME.to_owned(), service.to_owned());
+            slice.metadata.labels = Some([label].into());
+            Arc::new(slice)
+        };
+        let mut tracker = Tracker::new("n1".into(), Vec::new());
+        note_service(&mut tracker, named("web"));
+        note_service(&mut tracker, named("shop"));
+        note_slice(&mut tracker, Change::Applied { old: None, new: labelled("web") });
+        tracker.take_changes();
+        let (old, new) = (Some(labelled("web")), labelled("shop"));
+        note_slice(&mut tracker, Change::Applied { old, new });
+        let led: Vec<_> = tracker
+            .take_changes()
+            .set
+            .into_iter()
+            .map(|(at, to)| (at.address.ip().to_string(), to.endpoints.len()))
+            .collect();
+        assert_eq!(led, [("127.64.128.8".into(), 1), ("127.64.128.9".into(), 0)]);
+        note_slice(&mut tracker, Change::Deleted(labelled("shop")));
+        assert!(tracker.take_changes().set.values().all(|to| to.endpoints.is_empty()));
     }
 }

@@ -127,6 +127,11 @@ impl Balancer {
         *self.target.write() = target;
     }
 
+    /// Whether this is one of the endpoints.
+    fn has(&self, endpoint: SocketAddr) -> bool {
+        self.target.read().endpoints.contains(&endpoint)
+    }
+
     /// All endpoints, in the order in which they are to be tried for this client.
     fn choose(&self, client: IpAddr) -> Vec<SocketAddr> {
         let target = self.target.read();
@@ -196,7 +201,11 @@ async fn relay(socket: Arc<UdpSocket>, balancer: Arc<Balancer>, stop: Cancellati
         };
         let Ok((length, client)) = received else { continue };
         let known = clients.lock().get(&client).cloned();
-        let upstream = match known {
+        let serves = |upstream: &Arc<UdpSocket>| {
+            upstream.peer_addr().is_ok_and(|endpoint| balancer.has(endpoint))
+        };
+        // A client that goes on talking must not be kept with an endpoint that is gone.
+        let upstream = match known.filter(serves) {
             Some(upstream) => upstream,
             None => match connect_udp(&balancer, client).await {
                 Ok(upstream) => {
@@ -234,7 +243,10 @@ async fn answer(
     while let Ok(Ok(length)) = tokio::time::timeout(UDP_IDLE, upstream.recv(&mut buffer)).await {
         let _ = socket.send_to(&buffer[..length], client).await;
     }
-    clients.lock().remove(&client);
+    let mut clients = clients.lock();
+    if clients.get(&client).is_some_and(|now| Arc::ptr_eq(now, &upstream)) {
+        clients.remove(&client);
+    }
 }
 
 #[cfg(test)]
@@ -259,9 +271,12 @@ mod tests {
         Target { service: "default/web:http".into(), endpoints, affinity }
     }
 
-    async fn free(protocol: Protocol) -> Frontend {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Frontend { address: listener.local_addr().unwrap(), protocol }
+    /// An address that nobody else has: of this process alone, at a port that is never given out.
+    fn own(protocol: Protocol) -> Frontend {
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let last = u8::try_from(COUNT.fetch_add(1, Ordering::Relaxed)).unwrap();
+        Frontend { address: SocketAddr::from(([127, 192 | high & 63, low, last], 8080)), protocol }
     }
 
     fn set(frontend: Frontend, target: Target) -> Changes {
@@ -278,7 +293,7 @@ mod tests {
     async fn connections_go_to_the_endpoints_in_turn() {
         let endpoints = vec![server("a").await, server("b").await];
         let mut proxy = Userspace::default();
-        let frontend = free(Protocol::Tcp).await;
+        let frontend = own(Protocol::Tcp);
         proxy.apply(set(frontend, target(endpoints, None))).await;
         let mut seen = vec![ask(frontend).await.unwrap(), ask(frontend).await.unwrap()];
         seen.sort();
@@ -289,7 +304,7 @@ mod tests {
     async fn a_client_keeps_its_endpoint_where_wanted() {
         let endpoints = vec![server("a").await, server("b").await];
         let mut proxy = Userspace::default();
-        let frontend = free(Protocol::Tcp).await;
+        let frontend = own(Protocol::Tcp);
         let sticky = target(endpoints, Some(Duration::from_secs(60)));
         proxy.apply(set(frontend, sticky)).await;
         let first = ask(frontend).await.unwrap();
@@ -300,9 +315,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_endpoint_is_passed_over_and_none_at_all_refuses() {
-        let dead = free(Protocol::Tcp).await.address;
+        let dead = own(Protocol::Tcp).address;
         let mut proxy = Userspace::default();
-        let frontend = free(Protocol::Tcp).await;
+        let frontend = own(Protocol::Tcp);
         proxy.apply(set(frontend, target(vec![dead, server("b").await], None))).await;
         for _ in 0..3 {
             assert_eq!(ask(frontend).await.unwrap(), "b");
@@ -328,12 +343,42 @@ mod tests {
             }
         });
         let mut proxy = Userspace::default();
-        let frontend = free(Protocol::Udp).await;
+        let frontend = own(Protocol::Udp);
         proxy.apply(set(frontend, target(vec![endpoint], None))).await;
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.send_to(b"ping", frontend.address).await.unwrap();
         let mut buffer = [0; 64];
         let (length, from) = client.recv_from(&mut buffer).await.unwrap();
         assert_eq!((&buffer[..length], from), (&b"ping"[..], frontend.address));
+    }
+
+    /// Answers every datagram with its own name.
+    async fn named(name: &'static str) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 64];
+            while let Ok((_, from)) = socket.recv_from(&mut buffer).await {
+                let _ = socket.send_to(name.as_bytes(), from).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_talking_client_moves_on_when_its_endpoint_is_gone() {
+        let mut proxy = Userspace::default();
+        let frontend = own(Protocol::Udp);
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(frontend.address).await.unwrap();
+        let mut answers = Vec::new();
+        for name in ["a", "b"] {
+            proxy.apply(set(frontend, target(vec![named(name).await], None))).await;
+            let mut buffer = [0; 64];
+            client.send(b"who?").await.unwrap();
+            let length = client.recv(&mut buffer).await.unwrap();
+            answers.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        assert_eq!(answers, ["a", "b"]);
     }
 }
