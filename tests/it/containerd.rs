@@ -2,12 +2,11 @@
 //! containerd of the test's own, an image made by hand, pods on the host's network.
 
 use std::fs;
-use std::net::TcpListener;
 use std::thread;
 
 use hansa_kubelet::testing::Containerd;
 use hansa_kubelet::testing::containerd::BUSYBOX;
-use hansa_tests::{Cluster, Kubectl, Options, Version, soon};
+use hansa_tests::{Cluster, Kubectl, Options, Version, free_port, soon};
 
 use crate::wasm::fetch;
 
@@ -41,7 +40,7 @@ fn scenario(machine: &Machine, version: Version) {
     let kubectl = &machine.cluster.kubectl(version, "real");
     let port = free_port();
     kubectl.apply(&web(port));
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=180s"]);
     commands(kubectl);
     copies(kubectl);
     forwards(kubectl, port);
@@ -51,11 +50,6 @@ fn scenario(machine: &Machine, version: Version) {
     attaches(kubectl);
     graceful_deletion(kubectl, machine);
     deletion_of_one_that_will_not_go(kubectl, machine);
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// Serves a page and ends with 3 when `/tmp/end` appears; all three kinds of probes ask it.
@@ -181,13 +175,13 @@ fn status(kubectl: &Kubectl, field: &str) -> String {
 
 fn readiness(kubectl: &Kubectl) {
     kubectl.ok(&shell(&[], "busybox rm /www/ready"));
-    kubectl.ok(&["wait", "--for=condition=Ready=false", "pod/web", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready=false", "pod/web", "--timeout=180s"]);
     assert_eq!(
         (status(kubectl, "ready"), status(kubectl, "restartCount")),
         ("false".into(), "0".into())
     );
     kubectl.ok(&shell(&[], "echo > /www/ready"));
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=180s"]);
 }
 
 fn logs_of_one_that_ends(kubectl: &Kubectl) {
@@ -205,7 +199,7 @@ fn logs_of_one_that_ends(kubectl: &Kubectl) {
     assert_eq!(status(kubectl, "lastState.terminated.exitCode"), "3");
     assert_eq!(kubectl.ok(&["logs", "web", "-c", "web", "--previous"]), followed);
     assert_eq!(kubectl.ok(&["logs", "web", "-c", "web", "-p", "--tail=1"]), "ending\n");
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=180s"]);
     assert!(!kubectl.ok(&["logs", "web", "-c", "web"]).contains("ending"));
 }
 
@@ -215,13 +209,13 @@ fn liveness(kubectl: &Kubectl) {
     let events = kubectl.ok(&["get", "events"]);
     assert!(events.contains("Liveness probe failed"), "{events}");
     assert!(events.contains("Container web failed liveness probe, will be restarted"), "{events}");
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=180s"]);
 }
 
 fn attaches(kubectl: &Kubectl) {
     let script = "while read line; do echo got $line; done";
     kubectl.apply(&plain("reader", script, ", stdin: true, stdinOnce: true"));
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/reader", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/reader", "--timeout=180s"]);
     let attached = kubectl.with_stdin(&["attach", "-i", "reader"], "one\ntwo\n");
     assert!(attached.success && attached.stdout.contains("got one\ngot two\n"), "{attached:#?}");
     soon("the container ends with its input", || {
@@ -245,7 +239,7 @@ fn graceful_deletion(kubectl: &Kubectl, machine: &Machine) {
     assert_eq!(containers(machine, &uid).lines().count(), 4, "a sandbox and three containers");
     let log = kubectl.stream(&["logs", "-f", "web", "-c", "web"]);
     log.wait_for("started");
-    kubectl.ok(&["delete", "pod", "web", "--timeout=60s"]);
+    kubectl.ok(&["delete", "pod", "web", "--timeout=180s"]);
     log.wait_for("bye");
     soon("no container is left", || containers(machine, &uid).is_empty());
 }
@@ -255,7 +249,7 @@ fn deletion_of_one_that_will_not_go(kubectl: &Kubectl, machine: &Machine) {
     let stubborn = plain("stubborn", script, "");
     let start = |manifest: &str| {
         kubectl.apply(manifest);
-        kubectl.ok(&["wait", "--for=condition=Ready", "pod/stubborn", "--timeout=60s"]);
+        kubectl.ok(&["wait", "--for=condition=Ready", "pod/stubborn", "--timeout=180s"]);
         uid(kubectl, "stubborn")
     };
     let first = start(&stubborn);
@@ -266,6 +260,6 @@ fn deletion_of_one_that_will_not_go(kubectl: &Kubectl, machine: &Machine) {
     kubectl.ok(&["delete", "pod", "stubborn", "--wait=false"]);
     soon("it hears of it", || kubectl.ok(&["logs", "stubborn"]).contains("no\n"));
     assert!(kubectl.ok(&["get", "pod", "stubborn"]).contains("Terminating"));
-    kubectl.ok(&["delete", "pod", "stubborn", "--grace-period=1", "--timeout=60s"]);
+    kubectl.ok(&["delete", "pod", "stubborn", "--grace-period=1", "--timeout=180s"]);
     soon("no container is left", || containers(machine, &second).is_empty());
 }

@@ -19,7 +19,7 @@ fn a_killed_cluster_comes_back_with_its_data_and_its_pods() {
     let kubectl = cluster.kubectl(Version::V1_33, "crash");
     kubectl.apply(SHOP);
     kubectl.ok(&["create", "deployment", "shop", &format!("--image={STOREFRONT}"), "--replicas=2"]);
-    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=80s"]);
+    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     let address = kubectl.path(&["service", "shop"], "{.spec.clusterIP}:{.spec.ports[0].port}");
     let pods = || kubectl.path(&["pods", "-l", "app=shop"], "{.items[*].metadata.uid}");
     let before = pods();
@@ -28,7 +28,7 @@ fn a_killed_cluster_comes_back_with_its_data_and_its_pods() {
     assert!(!kubectl.run(&["get", "pods", "--request-timeout=5s"]).success, "it is dead");
     cluster.restart();
     assert_eq!(kubectl.path(&["cm", "last"], "{.data.k}"), "acknowledged");
-    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=80s"]);
+    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     assert_eq!(pods(), before, "the same two pods, not others and not more");
     soon("they serve again", || fetch(&address, "/").is_some_and(|text| text.contains(" from ")));
     let counts =

@@ -17,7 +17,7 @@ on!(hollow:
 
 fn running(kubectl: &Kubectl) {
     kubectl.apply(&deployment("web", 2));
-    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=180s"]);
 }
 
 fn names(kubectl: &Kubectl, kinds: &str) -> String {
@@ -45,13 +45,13 @@ fn orphans(kubectl: &Kubectl) {
     assert_eq!(names(kubectl, "pods").lines().count(), 2);
     let set = names(kubectl, "replicasets");
     kubectl.apply(&deployment("web", 2));
-    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=180s"]);
     assert_eq!(names(kubectl, "replicasets"), set, "the new deployment adopts the old set");
 }
 
 fn gracefully(kubectl: &Kubectl) {
     kubectl.apply(&pod("slow").replace("Seconds: 1", "Seconds: 30"));
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/slow", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/slow", "--timeout=180s"]);
     kubectl.ok(&[
         "patch",
         "pod",
@@ -70,7 +70,7 @@ fn gracefully(kubectl: &Kubectl) {
         "-p",
         r#"{"metadata": {"finalizers": null}}"#,
     ]);
-    kubectl.ok(&["wait", "--for=delete", "pod/slow", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=delete", "pod/slow", "--timeout=180s"]);
 }
 
 fn by_force(kubectl: &Kubectl) {
@@ -95,7 +95,7 @@ fn a_namespace_takes_all_with_it(kubectl: &Kubectl) {
     kubectl.ok(&["create", "namespace", &inner]);
     kubectl.ok(&["create", "configmap", "m", "-n", &inner]);
     kubectl.ok(&["create", "deployment", "web", "--image=pause:1", "-n", &inner]);
-    kubectl.ok(&["delete", "namespace", &inner, "--timeout=60s"]);
+    kubectl.ok(&["delete", "namespace", &inner, "--timeout=180s"]);
     assert!(kubectl.fails(&["get", "namespace", &inner]).contains("NotFound"));
     let all = kubectl.ok(&["get", "configmaps,deployments,pods,serviceaccounts", "-A"]);
     assert!(!all.contains(&inner), "{all}");
@@ -105,12 +105,12 @@ fn a_namespace_takes_all_with_it(kubectl: &Kubectl) {
 
 fn waits(kubectl: &Kubectl) {
     kubectl.apply(&pod("p"));
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/p", "--timeout=60s"]);
-    kubectl.ok(&["wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/p", "--timeout=180s"]);
+    kubectl.ok(&["wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=180s"]);
     let error =
         kubectl.fails(&["wait", "--for=jsonpath={.status.phase}=Failed", "pod/p", "--timeout=1s"]);
     assert!(error.contains("timed out"), "{error}");
     kubectl.ok(&["delete", "pod", "p", "--wait=false"]);
-    kubectl.ok(&["wait", "--for=delete", "pod/p", "--timeout=60s"]);
+    kubectl.ok(&["wait", "--for=delete", "pod/p", "--timeout=180s"]);
     assert!(kubectl.fails(&["wait", "--for=condition=Ready", "pod/q"]).contains("NotFound"));
 }

@@ -14,6 +14,8 @@ mod describe;
 mod discover;
 mod federation;
 mod get;
+mod lost_node;
+mod network;
 mod nodes;
 mod policies;
 mod rollout;

@@ -1,7 +1,7 @@
 //! Nodes under administration: cordon, drain, taint. Each version has a node of its own, and only
 //! its own pods are drained: the cluster is shared.
 
-use hansa_tests::{Kubectl, Version};
+use hansa_tests::{Kubectl, Version, soon};
 
 use crate::scenario::{deployment, on};
 
@@ -19,7 +19,7 @@ fn nodes_of_pods(kubectl: &Kubectl) -> String {
 }
 
 fn rolled_out(kubectl: &Kubectl, name: &str) {
-    kubectl.ok(&["rollout", "status", &format!("deployment/{name}"), "--timeout=60s"]);
+    kubectl.ok(&["rollout", "status", &format!("deployment/{name}"), "--timeout=180s"]);
 }
 
 /// Pods on one node, under a label that no other test's pods have.
@@ -37,12 +37,15 @@ fn cordons_and_drains(kubectl: &Kubectl) {
     let node = &node(kubectl, 1);
     kubectl.ok(&["cordon", node]);
     assert!(kubectl.ok(&["get", "node", node]).contains("Ready,SchedulingDisabled"));
+    let cordon = "node.kubernetes.io/unschedulable:NoSchedule";
+    soon("the cordon is a taint, too", || taints_of(kubectl, node).contains(cordon));
     kubectl.apply(&deployment("web", 4));
     rolled_out(kubectl, "web");
     assert!(!nodes_of_pods(kubectl).contains(node.as_str()), "a cordoned node gets no pods");
     kubectl.ok(&["uncordon", node]);
+    soon("the taint goes with the cordon", || !taints_of(kubectl, node).contains(cordon));
     let own = pin(kubectl, 2, node);
-    let drained = kubectl.ok(&["drain", node, &own, "--ignore-daemonsets", "--timeout=60s"]);
+    let drained = kubectl.ok(&["drain", node, &own, "--ignore-daemonsets", "--timeout=180s"]);
     assert_eq!(drained.matches("evicting pod").count(), 2, "{drained}");
     assert!(drained.contains(&format!("node/{node} drained")), "{drained}");
     kubectl.ok(&["uncordon", node]);
@@ -77,4 +80,10 @@ fn a_budget_holds_a_drain_up(kubectl: &Kubectl) {
     kubectl.ok(&["uncordon", node]);
     assert!(output.stderr.contains("violate the pod's disruption budget"), "{output:?}");
     assert_eq!(kubectl.ok(&["get", "pods", "-o", "name"]).lines().count(), 1);
+}
+
+/// A node's taints, a line each.
+pub(crate) fn taints_of(kubectl: &Kubectl, node: &str) -> String {
+    let each = r#"{range .spec.taints[*]}{.key}:{.effect}{"\n"}{end}"#;
+    kubectl.path(&["node", node], each)
 }

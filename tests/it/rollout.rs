@@ -1,15 +1,20 @@
 //! `kubectl rollout` in its six forms.
 
-use hansa_tests::Kubectl;
+use hansa_tests::{Kubectl, eventually};
 
 use crate::scenario::{deployment, on};
 
-on!(hollow: history_and_undo, pause_resume_restart, a_rollout_that_cannot_finish_says_so);
+on!(hollow:
+    history_and_undo,
+    pause_resume_restart,
+    a_rollout_that_cannot_finish_says_so,
+    pods_that_are_refused_are_told_of,
+);
 
 const IMAGE: &str = "{.spec.template.spec.containers[0].image}";
 
 fn settled(kubectl: &Kubectl) {
-    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=180s"]);
 }
 
 fn history_and_undo(kubectl: &Kubectl) {
@@ -38,7 +43,7 @@ fn pause_resume_restart(kubectl: &Kubectl) {
     kubectl.ok(&["rollout", "pause", "deployment/web"]);
     kubectl.ok(&["set", "image", "deployment/web", "main=pause:2"]);
     let observed = "--for=jsonpath={.status.observedGeneration}=3";
-    kubectl.ok(&["wait", "deployment/web", observed, "--timeout=60s"]);
+    kubectl.ok(&["wait", "deployment/web", observed, "--timeout=180s"]);
     let updated = kubectl.path(&["deployment", "web"], "{.status.updatedReplicas}");
     assert!(updated.is_empty() || updated == "0", "{updated} pods were replaced while paused");
     kubectl.ok(&["rollout", "resume", "deployment/web"]);
@@ -59,4 +64,29 @@ fn a_rollout_that_cannot_finish_says_so(kubectl: &Kubectl) {
     let pod =
         kubectl.path(&["pods"], "{.items[0].status.conditions[?(@.type=='PodScheduled')].reason}");
     assert_eq!(pod, "Unschedulable");
+}
+
+fn pods_that_are_refused_are_told_of(kubectl: &Kubectl) {
+    kubectl.apply(
+        "apiVersion: v1
+kind: LimitRange
+metadata: {name: small}
+spec: {limits: [{type: Container, max: {cpu: 100m}}]}
+",
+    );
+    let large = deployment("web", 1).replace(
+        "        image: pause:1",
+        "        image: pause:1\n        resources: {limits: {cpu: '2'}}",
+    );
+    kubectl.apply(&large);
+    let path = "{.status.conditions[?(@.type=='ReplicaFailure')].message}";
+    let message = eventually("the deployment says why it has no pods", || {
+        Some(kubectl.path(&["deployment", "web"], path)).filter(|message| !message.is_empty())
+    });
+    assert!(message.contains("maximum cpu usage per Container is 100m"), "{message}");
+    let told = kubectl.ok(&["describe", "replicaset", "-l", "app=web"]);
+    assert!(told.contains("Error creating: pods \"web-"), "{told}");
+    kubectl.apply(&deployment("web", 1));
+    settled(kubectl);
+    assert_eq!(kubectl.path(&["deployment", "web"], path), "", "it has them now");
 }

@@ -61,14 +61,14 @@ stringData: {{greeting: Moin}}
 /// Applies the shop, waits until it is open, and answers the Service's address.
 fn open(kubectl: &Kubectl, replicas: u32) -> String {
     kubectl.apply(&shop(replicas));
-    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=80s"]);
+    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     kubectl.path(&["service", "shop"], "{.spec.clusterIP}:{.spec.ports[0].port}")
 }
 
 /// What `GET path` answers; nothing if there is no answer.
 pub(crate) fn fetch(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").ok()?;
     // Forwarded connections may end in a reset, after the answer.
     let mut answer = Vec::new();
@@ -131,7 +131,7 @@ fn a_pod_is_replaced_and_ready_gates_the_service(kubectl: &Kubectl) {
     let address = open(kubectl, 1);
     let first = pods(kubectl);
     kubectl.ok(&["delete", "pod", &first[0]]);
-    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=80s"]);
+    kubectl.ok(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     let second = eventually("there is another pod", || Some(pods(kubectl)).filter(|p| *p != first));
     soon("the new pod answers", || fetch(&address, "/").is_some_and(|t| t.contains(&second[0])));
     let broken = shop(1).replace("path: /healthz", "path: /absent");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::stream::Lines;
 
 /// The longest that one command may take, in seconds.
-pub(crate) const LIMIT_SECS: &str = "90";
+pub(crate) const LIMIT_SECS: &str = "240";
 
 /// A version of kubectl that must work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub use federation::League;
 pub use http::{Answer, Http};
 pub use kubectl::{Kubectl, Output, Version};
 pub use local::Local;
-pub use process::{Cluster, Options, guests};
+pub use process::{Cluster, Options, free_port, guests};
 pub use wait::{eventually, soon};
 
 /// The reference under which the wasm clusters know the sample component.

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -247,9 +249,17 @@ pub fn guests() -> PathBuf {
     guests
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+/// A port of 127.0.0.1 that nobody listens on, and that the kernel gives to nobody by itself: one out
+/// of its own range could be the near end of some connection by the time it is bound.
+///
+/// # Panics
+/// If a thousand ports in a row are taken.
+pub fn free_port() -> u16 {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 100).expect("it is less than 100") * 100;
+    let ports = (0..1000).map(|_| 20_000 + (own + COUNT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a port is free")
 }
 
 /// Writes a file below the cluster's home and answers its path.
