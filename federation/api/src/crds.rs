@@ -69,6 +69,16 @@ const PLUGIN_COLUMNS: [Column; 5] = [
     ("Age", "date", CREATED, 0),
 ];
 
+/// Fields of one object of which only one may be set.
+const EXCLUSIVE: [[&str; 2]; 3] = [
+    ["clusterAffinity", "clusterAffinities"],
+    ["spreadByField", "spreadByLabel"],
+    ["overrideRules", "overriders"],
+];
+/// The requirements of an affinity's field selector.
+const FIELD_REQUIREMENT: &str =
+    "/properties/fieldSelector/properties/matchExpressions/items/properties";
+
 /// Every definition, in a stable order.
 pub fn crds() -> Vec<ext::CustomResourceDefinition> {
     let mut all = vec![cluster()];
@@ -202,6 +212,8 @@ fn define(
     columns: &[Column],
 ) -> ext::CustomResourceDefinition {
     let has_status = status.is_some();
+    let mut spec = spec;
+    restrict(&mut spec);
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -228,6 +240,25 @@ fn define(
         },
     });
     serde_json::from_value(definition).expect("the literal has the definition's shape")
+}
+
+/// Says what the types cannot: fields that exclude each other, and what a field selector knows.
+fn restrict(schema: &mut Value) {
+    for pair in EXCLUSIVE {
+        if pair.iter().all(|field| schema["properties"].get(field).is_some()) {
+            schema["not"] = json!({"required": pair});
+        }
+    }
+    let requirement = schema.pointer_mut(FIELD_REQUIREMENT);
+    if let Some(requirement) = requirement.and_then(Value::as_object_mut) {
+        requirement["key"]["enum"] = json!(["provider", "region", "zone"]);
+        requirement["operator"]["enum"] = json!(["In", "NotIn"]);
+    }
+    for inner in ["items", "additionalProperties"] {
+        schema.get_mut(inner).into_iter().for_each(restrict);
+    }
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flat_map(Map::values_mut).for_each(restrict);
 }
 
 fn column((name, type_, path, priority): &Column) -> Value {
@@ -429,5 +460,22 @@ mod tests {
         assert_eq!(modes["default"], json!("Divided"));
         assert_eq!(modes["enum"], json!(["Duplicated", "Divided"]));
         assert_eq!(spec["required"], json!(["resourceSelectors"]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_said_in_the_schema() {
+        let mut spec = schema::<PropagationSpec>();
+        restrict(&mut spec);
+        let placement = &spec["properties"]["placement"];
+        let exclusive = json!({"required": ["clusterAffinity", "clusterAffinities"]});
+        assert_eq!(placement["not"], exclusive);
+        let placement = &placement["properties"];
+        let spread = &placement["spreadConstraints"]["items"];
+        assert_eq!(spread["not"], json!({"required": ["spreadByField", "spreadByLabel"]}));
+        assert_eq!(spread["properties"]["minGroups"]["minimum"], json!(0));
+        for affinity in [&placement["clusterAffinity"], &placement["clusterAffinities"]["items"]] {
+            let requirement = affinity.pointer(FIELD_REQUIREMENT).expect("it is there");
+            assert_eq!(requirement["operator"]["enum"], json!(["In", "NotIn"]));
+        }
     }
 }

@@ -394,4 +394,82 @@ mod tests {
         assert_eq!(static_weights(Some(&preferences), &[&eu, &us]), [2, 1]);
         assert_eq!(static_weights(None, &[&eu, &us]), [1, 1]);
     }
+
+    /// Candidates from numbers: weight, room, what is placed, score.
+    fn candidates() -> impl proptest::strategy::Strategy<Value = Vec<Candidate>> {
+        use proptest::strategy::Strategy as _;
+        let numbers = (0..9_i64, 0..60_i64, 0..20_i64, 0..4_i64);
+        proptest::collection::vec(numbers, 1..9).prop_map(|all| {
+            let one = |(at, (weight, available, current, score))| Candidate {
+                score,
+                ..candidate(&format!("c{at}"), weight, available, current)
+            };
+            all.into_iter().enumerate().map(one).collect()
+        })
+    }
+
+    /// Webster's method as it is written down: seat by seat, by quotients.
+    fn by_the_book(seats: i64, parties: &[Party], uid: &str) -> Vec<(String, i64)> {
+        let ascending = names::fnv32a(uid) & 1 == 0;
+        let mut seated: Vec<(String, i64)> = parties.iter().map(|p| (p.name.clone(), 0)).collect();
+        for _ in 0..seats {
+            let quotient = |at: usize| (parties[at].votes, 2 * seated[at].1 + 1);
+            let better = |a: usize, b: usize| {
+                let ((va, da), (vb, db)) = (quotient(a), quotient(b));
+                let by_name = parties[b].name.cmp(&parties[a].name);
+                let by_name = if ascending { by_name } else { by_name.reverse() };
+                (va * db).cmp(&(vb * da)).then(db.cmp(&da)).then(by_name) == Ordering::Greater
+            };
+            let voted = (0..parties.len()).filter(|at| parties[*at].votes > 0);
+            let Some(best) = voted.reduce(|a, b| if better(b, a) { b } else { a }) else { break };
+            seated[best].1 += 1;
+        }
+        seated
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn webster_is_as_it_is_written_down(of in candidates(), seats in 0..900_i64, uid: u8) {
+            let uid = uid.to_string();
+            let parties: Vec<Party> = of.iter().map(|c| Party::new(&c.name, c.weight, 0)).collect();
+            let expected = by_the_book(seats, &parties, &uid);
+            proptest::prop_assert_eq!(webster(seats, parties, &uid), expected);
+        }
+
+        /// Exactly as many as wanted, never more than fit, in whatever order clusters are named.
+        #[test]
+        fn sums_are_exact_and_room_is_kept(
+            of in candidates(), replicas in 0..300_i64, fresh: bool, uid: u8,
+        ) {
+            let uid = uid.to_string();
+            let placed: i64 = of.iter().map(|c| c.current).sum();
+            let room: i64 = of.iter().map(|c| c.available).sum();
+            let mut turned = of.clone();
+            turned.reverse();
+            let by_room = [Strategy::DynamicWeight, Strategy::Aggregated];
+            for strategy in by_room.into_iter().chain([Strategy::StaticWeight]) {
+                let divided = divide(strategy, replicas, &of, &uid, fresh);
+                let sorted = |of: &Result<Vec<TargetCluster>, TooLittleRoom>| {
+                    let mut targets = of.clone().unwrap_or_default();
+                    targets.sort_by(|a, b| a.name.cmp(&b.name));
+                    targets
+                };
+                let again = divide(strategy, replicas, &turned, &uid, fresh);
+                proptest::prop_assert_eq!(sorted(&divided), sorted(&again));
+                let Ok(targets) = divided else {
+                    proptest::prop_assert!(replicas > placed + room);
+                    continue;
+                };
+                let sum: i64 = targets.iter().map(|t| i64::from(t.replicas)).sum();
+                let nobody = strategy == Strategy::StaticWeight && of.iter().all(|c| c.weight == 0);
+                proptest::prop_assert_eq!(sum, if nobody { 0 } else { replicas });
+                let capped = strategy != Strategy::StaticWeight;
+                for target in targets.iter().filter(|_| capped) {
+                    let own = of.iter().find(|c| c.name == target.name).unwrap();
+                    let most = own.available + own.current;
+                    proptest::prop_assert!(i64::from(target.replicas) <= most, "{target:?}");
+                }
+            }
+        }
+    }
 }

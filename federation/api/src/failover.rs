@@ -8,7 +8,7 @@ use crate::kinds::{
     Cluster, GracefulEvictionTask, PurgeMode, ResourceBindingSpec, ResourceBindingStatus,
     ResourceHealth, TargetCluster,
 };
-use crate::placement::tolerates;
+use crate::placement::{Request, affinity_groups, judge, tolerates};
 
 /// How long a replaced copy may stay if its task does not say: ten minutes.
 pub const DEFAULT_GRACE: SignedDuration = SignedDuration::from_mins(10);
@@ -50,13 +50,23 @@ pub fn verdict(binding: &ResourceBindingSpec, cluster: &Cluster, now: Timestamp)
     patience.map_or(Verdict::Stays, Verdict::StaysFor)
 }
 
+/// Whether a ready member other than `from` could hold the object: who leaves for nowhere had
+/// better stay.
+pub fn fits_elsewhere(binding: &ResourceBindingSpec, from: &str, clusters: &[&Cluster]) -> bool {
+    let placement = binding.placement.clone().unwrap_or_default();
+    let ready = |c: &&&Cluster| c.name() != from && c.is_ready();
+    let others: Vec<&Cluster> = clusters.iter().filter(ready).copied().collect();
+    affinity_groups(&placement, "").into_iter().any(|(_, affinity)| {
+        let request = Request { binding, placement: &placement, affinity };
+        judge(request, &others).iter().any(|verdict| verdict.fits())
+    })
+}
+
 /// Takes a binding out of a member: its target goes, a task remembers it. False if nothing changed.
+/// With [`PurgeMode::Never`] the copy there is kept until someone takes `suppressDeletion` back.
 pub fn evict(binding: &mut ResourceBindingSpec, from: &str, reason: &str, now: Timestamp) -> bool {
     let purge_mode = purge_mode(binding);
     let Some(at) = binding.clusters.iter().position(|t| t.name == from) else { return false };
-    if purge_mode == PurgeMode::Never {
-        return false;
-    }
     let before = binding.clusters.iter().map(|t| t.name.clone()).collect();
     let target = binding.clusters.remove(at);
     binding.graceful_eviction_tasks.retain(|t| t.from_cluster != from);
@@ -67,6 +77,7 @@ pub fn evict(binding: &mut ResourceBindingSpec, from: &str, reason: &str, now: T
         reason: reason.into(),
         message: format!("the cluster has a taint that the object does not tolerate: {from}"),
         producer: "TaintManager".into(),
+        suppress_deletion: (purge_mode == PurgeMode::Never).then_some(true),
         creation_timestamp: Some(Time(whole_seconds(now))),
         clusters_before_failover: before,
         ..Default::default()
@@ -169,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_is_remembered_once_and_never_if_told_so() {
+    fn an_eviction_is_remembered_once_and_its_copy_kept_for_good_if_told_so() {
         let clusters = json!([{"name": "eu", "replicas": 4}, {"name": "us", "replicas": 2}]);
         let mut spec = binding(json!({"clusters": clusters.clone()}));
         assert!(evict(&mut spec, "eu", "TaintUntolerated", at(1)));
@@ -180,7 +191,10 @@ mod tests {
         assert_eq!(task.clusters_before_failover, ["eu", "us"]);
         let failover = json!({"cluster": {"purgeMode": "Never"}});
         let mut stays = binding(json!({"clusters": clusters, "failover": failover}));
-        assert!(!evict(&mut stays, "eu", "TaintUntolerated", at(1)));
+        assert!(evict(&mut stays, "eu", "TaintUntolerated", at(1)));
+        let none = ResourceBindingStatus::default();
+        let (tasks, wake) = remaining_tasks(&stays, &none, true, at(9_999));
+        assert_eq!((tasks.len(), tasks[0].suppress_deletion, wake), (1, Some(true), None));
     }
 
     fn evicted(us_health: &str) -> (ResourceBindingSpec, ResourceBindingStatus) {

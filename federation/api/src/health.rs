@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::names::{TAINT_NOT_READY, TAINT_UNREACHABLE};
 
+/// Reason: the hub has no way to talk to the member that the member would take.
+const MALFORMED: &str = "ClusterConfigMalformed";
+
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -15,7 +18,8 @@ pub enum Probe {
     NotReady(String),
     /// The member did not answer, with the reason.
     Unreachable(String),
-    /// The Cluster object or its Secret cannot be used, with the reason.
+    /// The Cluster object or its Secret cannot be used, or the member refuses the credential, with
+    /// the reason.
     Malformed(String),
 }
 
@@ -29,7 +33,7 @@ impl Probe {
             Self::Ready => ("True", "ClusterReady", "cluster is healthy and ready".into()),
             Self::NotReady(text) => ("False", "ClusterNotReady", text.clone()),
             Self::Unreachable(text) => ("False", "ClusterNotReachable", text.clone()),
-            Self::Malformed(text) => ("False", "ClusterConfigMalformed", text.clone()),
+            Self::Malformed(text) => ("False", MALFORMED, text.clone()),
         }
     }
 }
@@ -111,8 +115,9 @@ pub struct Patience {
 /// The taints that a member should have, and when to look again if that changes with time.
 ///
 /// Not ready: NoSchedule at once, NoExecute after the grace. Ready again: both stay until it has
-/// been
-/// ready for a while, so that a member that comes and goes does not make workloads come and go.
+/// been ready for a while, so that a member that comes and goes does not make workloads come and
+/// go. A member whose credential or address is no good may be well: it gets nothing new, and keeps
+/// what it has.
 pub fn taints(
     present: &[Taint],
     ready: Option<&Condition>,
@@ -134,7 +139,8 @@ pub fn taints(
     let unreachable = ready.reason != "ClusterNotReady";
     let key = if unreachable { TAINT_UNREACHABLE } else { TAINT_NOT_READY };
     wanted.push(taint(key, "NoSchedule", present, now));
-    let Some(grace) = patience.eviction_grace else { return (wanted, None) };
+    let grace = patience.eviction_grace.filter(|_| ready.reason != MALFORMED);
+    let Some(grace) = grace else { return (wanted, None) };
     if elapsed < grace {
         return (wanted, Some(grace - elapsed));
     }
@@ -206,6 +212,12 @@ mod tests {
         assert_eq!(wake, None);
         let never = Patience { eviction_grace: None, ..PATIENCE };
         assert_eq!(effects(&taints(&[], Some(&lost(0)), never, at(9999)).0), ["NoSchedule"]);
+    }
+
+    #[test]
+    fn a_bad_credential_empties_no_member() {
+        let refused = ready_condition(None, &Probe::Malformed("Unauthorized".into()), at(0));
+        assert_eq!(effects(&taints(&[], Some(&refused), PATIENCE, at(9999)).0), ["NoSchedule"]);
     }
 
     #[test]

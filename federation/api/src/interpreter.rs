@@ -77,6 +77,16 @@ pub fn completions(object: &Value, clusters: &[TargetCluster]) -> Option<Vec<i64
     Some(division::webster(total, parties, uid).into_iter().map(|s| s.1).collect())
 }
 
+/// Whether an autoscaler scales an object of its namespace.
+pub fn scales(autoscaler: &Value, object: &ObjectReference) -> bool {
+    let target = &autoscaler["spec"]["scaleTargetRef"];
+    let group = |of: &str| of.split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+    text(autoscaler, "/metadata/namespace") == object.namespace
+        && target["kind"] == *object.kind
+        && target["name"] == *object.name
+        && group(text(target, "/apiVersion")) == group(&object.api_version)
+}
+
 /// How an object is, by its status.
 pub fn health(object: &Value) -> ResourceHealth {
     let of = |healthy| if healthy { ResourceHealth::Healthy } else { ResourceHealth::Unhealthy };
@@ -273,6 +283,19 @@ mod tests {
         assert_eq!(status(3, 2, 1), ResourceHealth::Unhealthy);
         let unknown = json!({"apiVersion": "example.com/v1", "kind": "Widget"});
         assert_eq!(health(&unknown), ResourceHealth::Unknown);
+    }
+
+    #[test]
+    fn an_autoscaler_scales_what_it_names() {
+        let autoscaler = json!({"kind": "HorizontalPodAutoscaler",
+            "metadata": {"namespace": "shop"}, "spec": {"scaleTargetRef":
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}});
+        let mut web = reference("Deployment", "shop", "web".into());
+        assert!(!scales(&autoscaler, &web), "another group");
+        web.api_version = "apps/v1beta1".into();
+        assert!(scales(&autoscaler, &web));
+        web.name = "api".into();
+        assert!(!scales(&autoscaler, &web));
     }
 
     #[test]

@@ -84,12 +84,14 @@ fn drop_fields(manifest: &mut Value, path: &str, fields: &[&str]) {
 }
 
 /// Whether every cluster makes this object for itself, so that another cluster's would do harm:
-/// the root CA's ConfigMap, the default ServiceAccount, and tokens in Secrets.
+/// the root CA's ConfigMap, the default ServiceAccount, tokens in Secrets, and the namespaces that
+/// the system lives in.
 pub fn is_of_each_cluster(object: &Value) -> bool {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     match (text("/apiVersion"), text("/kind"), text("/metadata/name")) {
         ("v1", "ConfigMap", "kube-root-ca.crt") | ("v1", "ServiceAccount", "default") => true,
         ("v1", "Secret", _) => text("/type") == "kubernetes.io/service-account-token",
+        ("v1", "Namespace", name) => name == "default" || names::is_reserved_namespace(name),
         _ => false,
     }
 }
@@ -185,6 +187,8 @@ mod tests {
         assert!(of("ServiceAccount", "default", "") && !of("ServiceAccount", "web", ""));
         assert!(of("Secret", "web", "kubernetes.io/service-account-token"));
         assert!(!of("Secret", "web", "Opaque"));
+        assert!(of("Namespace", "kube-system", "") && of("Namespace", "default", ""));
+        assert!(!of("Namespace", "shop", ""));
     }
 
     #[test]

@@ -49,18 +49,23 @@ pub fn choose<'a>(
     let matching = |p: &&Candidate<'a>| closeness(&p.key, p.spec, object).is_some();
     let best = policies.iter().filter(matching).min_by_key(|p| rank(p, object));
     let holder = policies.iter().filter(|p| Some(&p.key) == claimed).find(matching);
-    match (holder, best) {
-        (Some(holder), Some(best)) if preempts(best, holder) => Some(best.clone()),
-        (Some(holder), _) => Some(holder.clone()),
-        (None, best) => best.cloned(),
-    }
+    let Some(holder) = holder else { return best.cloned() };
+    let rude = policies.iter().filter(matching).filter(|p| preempts(p, holder));
+    Some(rude.min_by_key(|p| rank(p, object)).unwrap_or(holder).clone())
 }
 
-/// Whether a policy takes an object over from the one that holds it.
+/// Whether a policy takes an object over from the one that holds it: a namespace's own takes it
+/// from a cluster-wide one whatever the priorities, never the other way round.
 fn preempts(challenger: &Candidate<'_>, holder: &Candidate<'_>) -> bool {
+    let wide = |p: &Candidate<'_>| p.key.namespace.is_none();
+    let stronger = match (wide(challenger), wide(holder)) {
+        (false, true) => true,
+        (true, false) => false,
+        _ => challenger.spec.priority > holder.spec.priority,
+    };
     challenger.key != holder.key
         && challenger.spec.preemption == PreemptionBehavior::Always
-        && challenger.spec.priority > holder.spec.priority
+        && stronger
 }
 
 type Rank = (bool, Reverse<i32>, Reverse<Option<Closeness>>, String);
@@ -170,6 +175,28 @@ mod tests {
         );
         assert_eq!(chosen(&[holder, of("shop", "rude", &rude)], Some(&key)).unwrap(), "rude");
         assert_eq!(chosen(&[of("shop", "polite", &polite)], Some(&key)).unwrap(), "polite");
+    }
+
+    #[test]
+    fn who_preempts_is_the_best_of_those_that_may_and_need_not_be_the_best_of_all() {
+        let low = spec(0, "Never", json!({}));
+        let polite = spec(9, "Never", json!({}));
+        let (rude, ruder) = (spec(5, "Always", json!({})), spec(6, "Always", json!({})));
+        let policies =
+            [of("shop", "low", &low), of("shop", "polite", &polite), of("shop", "rude", &rude)];
+        let key = policies[0].key.clone();
+        assert_eq!(chosen(&policies, Some(&key)).unwrap(), "rude");
+        let more = [&policies[..], &[of("shop", "ruder", &ruder)]].concat();
+        assert_eq!(chosen(&more, Some(&key)).unwrap(), "ruder");
+    }
+
+    #[test]
+    fn the_namespaces_own_policy_preempts_a_cluster_wide_one_and_never_the_reverse() {
+        let (weak, strong) = (spec(0, "Always", json!({})), spec(9, "Always", json!({})));
+        let policies = [of("", "wide", &strong), of("shop", "own", &weak)];
+        let [wide, own] = [policies[0].key.clone(), policies[1].key.clone()];
+        assert_eq!(chosen(&policies, Some(&wide)).unwrap(), "own");
+        assert_eq!(chosen(&policies, Some(&own)).unwrap(), "own");
     }
 
     #[test]

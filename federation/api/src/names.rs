@@ -2,7 +2,7 @@
 
 /// Label on everything that the federation put into a member: `"true"`.
 pub const MANAGED_LABEL: &str = "karmada.io/managed";
-/// Label on Works and bindings: the uid of the binding that they come from.
+/// Label on Works, annotation on member objects: the uid of the binding that they come from.
 pub const BINDING_ID_LABEL: &str = "resourcebinding.karmada.io/permanent-id";
 /// Annotation on Works: the binding's namespace.
 pub const BINDING_NAMESPACE: &str = "resourcebinding.karmada.io/namespace";
@@ -24,6 +24,12 @@ pub const WORK_NAMESPACE: &str = "work.karmada.io/namespace";
 pub const WORK_NAME: &str = "work.karmada.io/name";
 /// Annotation on member objects: the digest of the manifest that was applied last.
 pub const APPLIED_DIGEST: &str = "federation.hansa.dev/applied";
+/// Annotation on member objects: the resourceVersion that the Work had when it was applied last.
+/// Greater than the Work's own, it tells a hub that was set back to an older state.
+pub const APPLIED_REVISION: &str = "federation.hansa.dev/revision";
+/// Annotation on member namespaces: `"true"` if they were there before the federation, which then
+/// never deletes them.
+pub const ADOPTED: &str = "federation.hansa.dev/adopted";
 /// Annotation on templates and manifests: `overwrite` or `abort`.
 pub const CONFLICT_RESOLUTION: &str = "work.karmada.io/conflict-resolution";
 /// Annotation on Cluster: `"true"` lets the member leave with everything that it holds.

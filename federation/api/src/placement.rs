@@ -3,6 +3,8 @@
 //! Filters judge each cluster and every verdict is kept; spread constraints then choose among those
 //! that passed, the best scored first.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use crate::affinity::mismatch;
@@ -36,8 +38,7 @@ pub struct Request<'a> {
 }
 
 /// The affinity groups to try, in order, each with its name: `observed` first, if it is one of
-/// them,
-/// so that a decision does not move back by itself.
+/// them, so that a decision does not move back by itself.
 pub fn affinity_groups<'a>(
     placement: &'a Placement,
     observed: &str,
@@ -165,72 +166,123 @@ pub struct Ranked<'a> {
     pub cluster: &'a Cluster,
     /// The sum of its scores.
     pub score: i64,
-    /// How many more replicas it has room for.
+    /// How many replicas it has room for, those that it has among them.
     pub available: i64,
 }
 
-/// Fewer groups fit than a constraint asks for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("spread over {wanted} groups by {by}: only {found} fit")]
-pub struct TooFewGroups {
-    /// What groups.
-    pub by: String,
-    /// How many were wanted.
-    pub wanted: usize,
-    /// How many there are.
-    pub found: usize,
+/// Which clusters spread constraints take first, among those that are as good for the constraints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// The best scored, then the roomiest.
+    Score,
+    /// The roomiest, then the best scored.
+    Room,
 }
 
+/// No choice of clusters meets the constraints.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpreadError {
+    /// There are fewer groups than one constraint asks for.
+    #[error("spread over {wanted} groups by {by}: only {found} fit")]
+    TooFewGroups {
+        /// What groups.
+        by: String,
+        /// How many were wanted.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Each could be met, but no choice was found that meets all.
+    #[error("meet all spread constraints at once")]
+    Contradiction,
+}
+
+/// How many choices are tried before constraints count as contradictory.
+const TRIES: usize = 1_000;
+
 /// Chooses clusters so that every constraint holds: first those that open groups still needed, then
-/// whatever the upper bounds allow; in both the best scored, then the roomiest, then by name.
+/// whatever the upper bounds allow; in both those that are preferred, last by name.
 pub fn spread<'a>(
     ranked: &[Ranked<'a>],
     constraints: &[SpreadConstraint],
-) -> Result<Vec<&'a Cluster>, TooFewGroups> {
+    preference: Preference,
+) -> Result<Vec<&'a Cluster>, SpreadError> {
+    let mut order: Vec<&'a Cluster> = in_order(ranked, preference);
+    let tallies: Vec<Tally<'_>> = constraints.iter().map(Tally::new).collect();
+    if let Some(short) = tallies.iter().find_map(|t| t.shortage(&order)) {
+        return Err(short);
+    }
+    let (mut chosen, mut tallies) =
+        open(&order, tallies, Vec::new(), &mut TRIES.clone()).ok_or(SpreadError::Contradiction)?;
+    order.retain(|c| !is_among(&chosen, c));
+    for candidate in order {
+        if tallies.iter().all(|t| t.admits(candidate)) {
+            tallies.iter_mut().for_each(|t| t.count(candidate));
+            chosen.push(candidate);
+        }
+    }
+    Ok(chosen)
+}
+
+fn in_order<'a>(ranked: &[Ranked<'a>], preference: Preference) -> Vec<&'a Cluster> {
     let mut order = ranked.to_vec();
     order.sort_by(|a, b| {
-        let better = b.score.cmp(&a.score).then(b.available.cmp(&a.available));
+        let (score, room) = (b.score.cmp(&a.score), b.available.cmp(&a.available));
+        let better = match preference {
+            Preference::Score => score.then(room),
+            Preference::Room => room.then(score),
+        };
         better.then(a.cluster.name().cmp(b.cluster.name()))
     });
-    let mut tallies: Vec<Tally<'_>> = constraints.iter().map(Tally::new).collect();
-    let mut chosen = Vec::new();
-    while tallies.iter().any(|t| t.missing() > 0) {
-        let Some(at) = best_opening(&order, &tallies) else { break };
-        take(order.remove(at).cluster, &mut tallies, &mut chosen);
-    }
-    for candidate in order {
-        if tallies.iter().all(|t| t.admits(candidate.cluster)) {
-            take(candidate.cluster, &mut tallies, &mut chosen);
-        }
-    }
-    match tallies.iter().find(|t| t.missing() > 0) {
-        Some(short) => Err(short.error()),
-        None => Ok(chosen),
-    }
+    order.into_iter().map(|r| r.cluster).collect()
 }
 
-/// The first cluster that opens the most groups that are still needed.
-fn best_opening(order: &[Ranked<'_>], tallies: &[Tally<'_>]) -> Option<usize> {
-    let opened = |cluster| tallies.iter().filter(|t| t.missing() > 0 && t.opens(cluster)).count();
-    let admitted = |r: &Ranked<'_>| tallies.iter().all(|t| t.admits(r.cluster));
-    let mut best: Option<(usize, usize)> = None;
-    for (at, candidate) in order.iter().enumerate() {
-        let opens = opened(candidate.cluster);
-        if opens > best.map_or(0, |b| b.1) && admitted(candidate) {
-            best = Some((at, opens));
-        }
-    }
-    best.map(|b| b.0)
+fn is_among(chosen: &[&Cluster], cluster: &Cluster) -> bool {
+    chosen.iter().any(|c| c.name() == cluster.name())
 }
 
-fn take<'a>(cluster: &'a Cluster, tallies: &mut [Tally<'_>], chosen: &mut Vec<&'a Cluster>) {
-    for tally in tallies {
-        tally.count(cluster);
+/// A choice, and the groups that it opens.
+type Choice<'a, 'c> = (Vec<&'a Cluster>, Vec<Tally<'c>>);
+
+/// Adds clusters until no group is missing. A cluster that leads nowhere is taken back, `tries`
+/// times in all.
+fn open<'a, 'c>(
+    order: &[&'a Cluster],
+    tallies: Vec<Tally<'c>>,
+    chosen: Vec<&'a Cluster>,
+    tries: &mut usize,
+) -> Option<Choice<'a, 'c>> {
+    if tallies.iter().all(|t| t.missing() == 0) {
+        return Some((chosen, tallies));
     }
-    chosen.push(cluster);
+    for opening in openings(order, &tallies, &chosen) {
+        *tries = tries.checked_sub(1)?;
+        let mut tallies = tallies.clone();
+        tallies.iter_mut().for_each(|t| t.count(opening));
+        let chosen = [&chosen[..], &[opening]].concat();
+        if let Some(choice) = open(order, tallies, chosen, tries) {
+            return Some(choice);
+        }
+    }
+    None
+}
+
+/// The clusters that open a group that is still needed: those that open the most first.
+fn openings<'a>(
+    order: &[&'a Cluster],
+    tallies: &[Tally<'_>],
+    chosen: &[&Cluster],
+) -> Vec<&'a Cluster> {
+    let opened = |c: &Cluster| tallies.iter().filter(|t| t.missing() > 0 && t.opens(c)).count();
+    let fits = |c: &&&Cluster| !is_among(chosen, c) && tallies.iter().all(|t| t.admits(c));
+    let fitting = order.iter().filter(fits).map(|c| (opened(c), *c));
+    let mut opening: Vec<(usize, &Cluster)> = fitting.filter(|(opens, _)| *opens > 0).collect();
+    opening.sort_by_key(|(opens, _)| std::cmp::Reverse(*opens));
+    opening.into_iter().map(|(_, cluster)| cluster).collect()
 }
 
 /// The groups that are in use under one constraint.
+#[derive(Clone)]
 struct Tally<'c> {
     constraint: &'c SpreadConstraint,
     groups: Vec<String>,
@@ -268,12 +320,15 @@ impl<'c> Tally<'c> {
         self.groups.extend(new);
     }
 
-    fn error(&self) -> TooFewGroups {
-        TooFewGroups {
+    /// Why the constraint can never hold, if all clusters together have too few groups.
+    fn shortage(&self, clusters: &[&Cluster]) -> Option<SpreadError> {
+        let all: BTreeSet<&str> =
+            clusters.iter().flat_map(|c| groups_of(c, self.constraint)).collect();
+        (all.len() < self.wanted()).then(|| SpreadError::TooFewGroups {
             by: constraint_name(self.constraint),
             wanted: self.wanted(),
-            found: self.groups.len(),
-        }
+            found: all.len(),
+        })
     }
 }
 
@@ -364,13 +419,13 @@ mod tests {
     fn chosen(
         clusters: &[(Cluster, i64)],
         constraints: &[SpreadConstraint],
-    ) -> Result<Vec<String>, TooFewGroups> {
+    ) -> Result<Vec<String>, SpreadError> {
         let ranked: Vec<Ranked<'_>> = clusters
             .iter()
             .map(|(cluster, score)| Ranked { cluster, score: *score, available: 0 })
             .collect();
-        let mut names: Vec<String> =
-            spread(&ranked, constraints)?.into_iter().map(|c| c.name().to_owned()).collect();
+        let chosen = spread(&ranked, constraints, Preference::Score)?;
+        let mut names: Vec<String> = chosen.into_iter().map(|c| c.name().to_owned()).collect();
         names.sort();
         Ok(names)
     }
@@ -404,8 +459,60 @@ mod tests {
         let by_name = constraint("label:name", 1, 1);
         assert_eq!(chosen(&world(), &[by_name]).unwrap(), ["eu-1"]);
         let error = chosen(&world(), &[constraint("region", 4, 0)]).unwrap_err();
-        assert_eq!(error, TooFewGroups { by: "region".into(), wanted: 4, found: 3 });
+        let by = "region".to_owned();
+        assert_eq!(error, SpreadError::TooFewGroups { by, wanted: 4, found: 3 });
         assert_eq!(error.to_string(), "spread over 4 groups by region: only 3 fit");
+    }
+
+    #[test]
+    fn what_looks_best_is_given_up_where_it_leads_nowhere() {
+        let clusters = [
+            (cluster("eu-1", "aws", "eu", &[]), 90),
+            (cluster("us-1", "gcp", "us", &[]), 80),
+            (cluster("eu-2", "gcp", "eu", &[]), 10),
+        ];
+        let two_regions_of_one_provider =
+            [constraint("region", 2, 0), constraint("provider", 1, 1)];
+        let names = chosen(&clusters, &two_regions_of_one_provider).unwrap();
+        assert_eq!(names, ["eu-2", "us-1"]);
+        let impossible = [constraint("region", 2, 0), constraint("cluster", 1, 1)];
+        assert_eq!(chosen(&clusters, &impossible).unwrap_err(), SpreadError::Contradiction);
+        let upside_down = [constraint("region", 2, 1)];
+        assert_eq!(chosen(&clusters, &upside_down).unwrap_err(), SpreadError::Contradiction);
+    }
+
+    proptest::proptest! {
+        /// Whatever is chosen keeps to every bound, whatever fields and labels group by.
+        #[test]
+        fn every_choice_keeps_every_bound(
+            places in proptest::collection::vec((0..3u8, 0..3u8, 0..3u8, 0..3u8, 0..100i64), 0..8),
+            bounds in proptest::collection::vec((0..5usize, 0..4i32, 0..4i32), 0..4),
+        ) {
+            let clusters: Vec<(Cluster, i64)> = places.iter().enumerate().map(place).collect();
+            let fields = ["cluster", "region", "zone", "provider", "label:tier"];
+            let constraints: Vec<SpreadConstraint> =
+                bounds.iter().map(|(by, min, max)| constraint(fields[*by], *min, *max)).collect();
+            let Ok(names) = chosen(&clusters, &constraints) else { return Ok(()) };
+            for bound in &constraints {
+                let taken = clusters.iter().filter(|c| names.iter().any(|n| n == c.0.name()));
+                let groups: BTreeSet<&str> =
+                    taken.flat_map(|c| groups_of(&c.0, bound)).collect();
+                let most = if bound.max_groups == 0 { i32::MAX } else { bound.max_groups };
+                let count = i32::try_from(groups.len()).unwrap();
+                proptest::prop_assert!(count >= bound.min_groups.max(1) && count <= most);
+            }
+        }
+    }
+
+    /// A cluster from small numbers; 0 means that it has no such thing.
+    fn place((at, numbers): (usize, &(u8, u8, u8, u8, i64))) -> (Cluster, i64) {
+        let (provider, region, zone, tier, score) = *numbers;
+        let word = |n: u8| if n == 0 { String::new() } else { n.to_string() };
+        let zones = [word(zone)];
+        let zones: Vec<&str> = zones.iter().map(String::as_str).filter(|z| !z.is_empty()).collect();
+        let mut made = cluster(&format!("c{at}"), &word(provider), &word(region), &zones);
+        made.metadata.labels = (tier > 0).then(|| [("tier".to_owned(), word(tier))].into());
+        (made, score)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::names;
 
@@ -25,6 +25,15 @@ pub fn record(manifest: &mut Value) {
     let (labels, annotations) = (keys("labels"), keys("annotations"));
     manifest["metadata"]["annotations"][MANAGED_LABELS] = labels.into();
     manifest["metadata"]["annotations"][MANAGED_ANNOTATIONS] = annotations.into();
+}
+
+/// The merge patch that takes the federation's marks off an object, and nothing else.
+pub fn release(object: &Value) -> Value {
+    let ours = |key: &&String| key.contains("karmada.io/") || key.contains("hansa.dev/");
+    let annotations = object["metadata"]["annotations"].as_object();
+    let annotations = annotations.into_iter().flatten().map(|(key, _)| key).filter(ours);
+    let gone: Map<String, Value> = annotations.map(|key| (key.clone(), Value::Null)).collect();
+    json!({"metadata": {"labels": {names::MANAGED_LABEL: null}, "annotations": gone}})
 }
 
 /// The object to write in place of `observed`: `desired` with what the member's copy keeps.
@@ -139,8 +148,6 @@ fn text<'a>(object: &'a Value, path: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

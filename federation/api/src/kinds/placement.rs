@@ -78,9 +78,11 @@ pub struct SpreadConstraint {
     pub spread_by_label: String,
     /// The most groups that may be chosen; 0 sets no bound.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
     pub max_groups: i32,
     /// The fewest groups that must be chosen; 0 means 1.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
     pub min_groups: i32,
 }
 

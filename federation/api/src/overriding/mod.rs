@@ -177,6 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn sorts_of_changes_come_in_their_order_whatever_order_they_are_written_in() {
+        let changed = overridden(json!({
+            "plaintext": [
+                {"path": "/metadata/annotations/note", "operator": "replace", "value": "plain"},
+                {"path": "/spec/template/spec/containers/0/args/2", "operator": "add",
+                    "value": "after"}],
+            "fieldOverrider": [{"fieldPath": "/metadata/annotations/conf", "json": [
+                {"subPath": "/n", "operator": "replace", "value": 2}]}],
+            "annotationsOverrider": [
+                {"operator": "add", "value": {"note": "pair", "conf": "{\"n\":1}"}}],
+            "argsOverrider": [{"containerName": "web", "operator": "remove", "value": ["-v"]},
+                {"containerName": "web", "operator": "add", "value": ["before"]}],
+            "imageOverrider": [{"component": "Tag", "operator": "add", "value": "-eu"}],
+        }))
+        .unwrap();
+        let container = &changed["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(["--slow", "before", "after"]));
+        assert_eq!(container["image"], "registry.example/shop/web:1-eu");
+        let notes = json!({"note": "plain", "conf": "{\"n\":2}"});
+        assert_eq!(changed["metadata"]["annotations"], notes);
+    }
+
+    #[test]
     fn only_the_chosen_clusters_get_the_change() {
         let spec = spec(json!({"labelsOverrider": [{"operator": "add", "value": {"x": "y"}}]}));
         let policy = Policy { namespace: Some("shop"), name: "p", spec: &spec };

@@ -6,7 +6,7 @@ use hansa_federation_api::division::{self, Candidate, Strategy};
 use hansa_federation_api::kinds::{Cluster, Placement, ResourceBindingSpec, TargetCluster};
 use hansa_federation_api::names;
 use hansa_federation_api::placement::{
-    Ranked, Request, SPREAD_CONSTRAINT, affinity_groups, judge, spread,
+    Preference, Ranked, Request, SPREAD_CONSTRAINT, affinity_groups, judge, spread,
 };
 use serde_json::json;
 
@@ -133,9 +133,13 @@ impl<'a> Attempt<'a> {
         fresh: bool,
         advisor: &mut dyn Advisor,
     ) -> Result<Vec<TargetCluster>, Failure> {
-        let chosen = self.choose()?;
-        let mut candidates = self.candidates(&chosen);
-        let mut targets = self.divide(&mut candidates, fresh, advisor)?;
+        let mut targets = match self.place(Preference::Score, fresh, advisor) {
+            // Bounds may have taken the best who have no room; the roomiest may have it.
+            Err(first @ ("Unschedulable", _)) if !self.placement.spread_constraints.is_empty() => {
+                self.place(Preference::Room, fresh, advisor).map_err(|_| first)?
+            }
+            other => other?,
+        };
         targets.sort_by(|a, b| a.name.cmp(&b.name));
         for verdict in &mut self.decision.clusters {
             let target = targets.iter().find(|t| t.name == verdict.name);
@@ -146,14 +150,31 @@ impl<'a> Attempt<'a> {
         Ok(targets)
     }
 
+    /// Chooses and divides.
+    fn place(
+        &mut self,
+        preference: Preference,
+        fresh: bool,
+        advisor: &mut dyn Advisor,
+    ) -> Result<Vec<TargetCluster>, Failure> {
+        let chosen = self.choose(preference)?;
+        let mut candidates = self.candidates(&chosen);
+        let targets = self.divide(&mut candidates, fresh, advisor)?;
+        self.note_spared(&chosen);
+        Ok(targets)
+    }
+
     /// Those that fit and that the spread constraints take.
-    fn choose(&mut self) -> Result<Vec<&'a Cluster>, Failure> {
+    fn choose(&mut self, preference: Preference) -> Result<Vec<&'a Cluster>, Failure> {
         let needs = self.ask.binding.replica_requirements.as_ref();
         let mut ranked = Vec::new();
         for (verdict, cluster) in self.decision.clusters.iter_mut().zip(self.clusters) {
             let available = capacity::available(cluster, needs);
             verdict.available = (available < UNKNOWN).then_some(available);
             if verdict.fits() {
+                let placed = self.ask.binding.clusters.iter().find(|t| t.name == verdict.name);
+                let has = placed.map_or(0, |t| i64::from(t.replicas));
+                let available = available.saturating_add(has);
                 ranked.push(Ranked { cluster, score: verdict.score(), available });
             }
         }
@@ -161,16 +182,17 @@ impl<'a> Attempt<'a> {
             let all = self.clusters.len();
             return Err(("NoClusterFit", format!("0/{all} clusters are available")));
         }
-        let chosen = spread(&ranked, &self.placement.spread_constraints)
-            .map_err(|e| ("NoClusterFit", format!("failed to {e}")))?;
-        let spared = ranked.iter().filter(|r| !chosen.iter().any(|c| c.name() == r.cluster.name()));
-        for spared in spared {
-            let name = spared.cluster.name();
-            let verdict = self.decision.clusters.iter_mut().find(|v| v.name == name);
-            let why = Some("the groups that were chosen leave it out".to_owned());
-            verdict.into_iter().for_each(|v| v.judge(SPREAD_CONSTRAINT, why.clone()));
-        }
-        Ok(chosen)
+        spread(&ranked, &self.placement.spread_constraints, preference)
+            .map_err(|e| ("NoClusterFit", format!("failed to {e}")))
+    }
+
+    /// Notes who would fit and was not taken.
+    fn note_spared(&mut self, chosen: &[&Cluster]) {
+        let spared =
+            |v: &&mut ClusterVerdict| v.fits() && !chosen.iter().any(|c| c.name() == v.name);
+        let why = "the groups that were chosen leave it out";
+        let verdicts = self.decision.clusters.iter_mut().filter(spared);
+        verdicts.for_each(|v| v.judge(SPREAD_CONSTRAINT, Some(why.to_owned())));
     }
 
     fn candidates(&mut self, chosen: &[&Cluster]) -> Vec<Candidate> {
@@ -254,8 +276,7 @@ fn heed(verdict: &mut ClusterVerdict, advice: &Advice) {
 }
 
 /// The digest of all that a decision depends on. Room is left out on purpose: it changes all the
-/// time
-/// and what is placed stays.
+/// time and what is placed stays.
 pub fn inputs(binding: &ResourceBindingSpec, clusters: &[&Cluster], by: &DecidedBy) -> String {
     let facts: Vec<serde_json::Value> = clusters.iter().map(|c| facts(c, binding)).collect();
     let evicting: Vec<&str> =
@@ -401,6 +422,30 @@ mod tests {
         assert_eq!(shares(&plan), [("us", 6)]);
         let plan = decide(&one, &mut Likes { name: "eu", ..Default::default() });
         assert_eq!(shares(&plan), [("eu", 6)]);
+    }
+
+    #[test]
+    fn who_has_no_room_gives_way_to_who_has() {
+        let aggregated = json!({"replicaScheduling": {"replicaDivisionPreference": "Aggregated"},
+            "spreadConstraints": [{"spreadByField": "cluster", "maxGroups": 1}]});
+        let with_room = |name: &str, pods: &str| {
+            let mut cluster = cluster(name);
+            let summary = json!({"allocatable": {"pods": pods}});
+            cluster.status.resource_summary = serde_json::from_value(summary).unwrap();
+            cluster
+        };
+        let mut binding = binding(aggregated);
+        binding.clusters = vec![TargetCluster { name: "eu".into(), replicas: 1 }];
+        let mut ask = |rooms: [&str; 2]| {
+            let (eu, us) = (with_room("eu", rooms[0]), with_room("us", rooms[1]));
+            plan("uid", &binding, "", &[&eu, &us], false, &mut Nobody)
+        };
+        assert_eq!(shares(&ask(["5", "9"])), [("eu", 6)], "it stays where it is");
+        let moved = ask(["4", "6"]);
+        assert_eq!(shares(&moved), [("us", 6)]);
+        let spared = moved.decision.clusters[0].filters.last().unwrap();
+        assert_eq!((spared.filter.as_str(), spared.passed), (SPREAD_CONSTRAINT, false));
+        assert_eq!(ask(["4", "5"]).decision.outcome, "Unschedulable");
     }
 
     #[test]
