@@ -7,8 +7,8 @@ use std::time::Duration;
 use hansa_client::kube::api::{ObjectMeta, PostParams};
 use hansa_client::{Change, ObjectKey, Requeue, Workqueue, run_workers};
 use hansa_federation_api::kinds::{Cluster, OverrideSpec, ResourceBindingSpec, Work};
-use hansa_federation_api::names;
 use hansa_federation_api::overriding::Policy;
+use hansa_federation_api::{health, interpreter, names};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,11 @@ use crate::scheduler;
 use crate::wiring::follow;
 use crate::works::{self, Destinations, destinations, manifest_for, origin};
 
+/// Condition of a binding: whether overrides could be applied; absent if they always could.
+const OVERRIDDEN: &str = "Overridden";
+/// The kind of what scales workloads in members.
+const AUTOSCALER: &str = "HorizontalPodAutoscaler";
+
 /// Runs until `stop`.
 pub async fn run(hub: Arc<Hub>, workers: usize, stop: CancellationToken) {
     let queue = Workqueue::new();
@@ -28,7 +33,14 @@ pub async fn run(hub: Arc<Hub>, workers: usize, stop: CancellationToken) {
 }
 
 fn follow_inputs(hub: &Arc<Hub>, queue: &Workqueue<ObjectKey>, stop: &CancellationToken) {
-    follow(&hub.bindings, queue, stop, |change| vec![change.key()]);
+    let all = hub.clone();
+    follow(&hub.bindings, queue, stop, move |change| {
+        if change.object().spec.resource.kind != AUTOSCALER {
+            return vec![change.key()];
+        }
+        let of_namespace = all.bindings.list_in(&change.key().namespace);
+        of_namespace.iter().map(|b| ObjectKey::of(&**b)).collect()
+    });
     follow(&hub.cluster_bindings, queue, stop, |change| vec![change.key()]);
     follow(&hub.works, queue, stop, |change| binding_of(change.object()).into_iter().collect());
     let all = hub.clone();
@@ -68,8 +80,11 @@ async fn reconcile(hub: Arc<Hub>, key: ObjectKey) -> Result<Requeue> {
         return Ok(Requeue::Done);
     };
     let (destinations, wait) = paced(&binding);
-    let outcome = dispatch(&hub, &binding, &template, &destinations).await;
+    let scaled = is_scaled(&hub, &binding).await?;
+    let (manifests, refusals) = manifests(&hub, &binding, &template, &destinations, scaled);
+    let outcome = dispatch(&hub, &binding, manifests).await;
     retract(&hub, &binding, &destinations).await?;
+    tell(&hub, &binding, &refusals).await?;
     match (outcome?, wait) {
         (Requeue::Done, Some(wait)) => Ok(Requeue::After(wait)),
         (outcome, _) => Ok(outcome),
@@ -84,35 +99,77 @@ fn paced(binding: &Binding) -> (Destinations, Option<Duration>) {
     (destinations, wait.and_then(|w| Duration::try_from(w).ok()))
 }
 
-/// Writes the Works of all targets; one member's trouble keeps no other from its Work.
-async fn dispatch(
+/// Manifests by member, and what could not be made into one.
+type Manifests = (Vec<(String, Value)>, Vec<String>);
+
+/// What each member is to get; one member's trouble keeps no other from its own.
+fn manifests(
     hub: &Hub,
     binding: &Binding,
     template: &Value,
     destinations: &Destinations,
-) -> Result<Requeue> {
+    scaled: bool,
+) -> Manifests {
     let overrides = overrides_for(hub, &binding.key.namespace);
     let policies: Vec<Policy<'_>> = overrides
         .iter()
         .map(|(namespace, name, spec)| Policy { namespace: namespace.as_deref(), name, spec })
         .collect();
-    let mut outcome = Ok(Requeue::Done);
+    let (mut made, mut refused) = (Vec::new(), Vec::new());
     for (place, target) in destinations.targets.iter().enumerate() {
         let cluster = hub.clusters.get("", &target.name);
         let Some(cluster) = cluster.filter(|c| !c.is_leaving()) else { continue };
-        let manifest =
-            manifest_for(binding, template, &cluster, place, &destinations.targets, &policies);
-        let one = match manifest {
-            Ok(manifest) => put(hub, binding, &target.name, manifest).await,
-            Err(error) => Err(Error::Unusable(format!("failed to {error}"))),
-        };
-        match one {
+        match manifest_for(binding, template, &cluster, place, &destinations.targets, &policies) {
+            Ok(manifest) => made.push((target.name.clone(), works::scaled(manifest, scaled))),
+            Err(error) => refused.push(format!("{}: failed to {error}", target.name)),
+        }
+    }
+    (made, refused)
+}
+
+/// Writes the Works; the first trouble is returned after all were tried.
+async fn dispatch(hub: &Hub, binding: &Binding, to: Vec<(String, Value)>) -> Result<Requeue> {
+    let mut outcome = Ok(Requeue::Done);
+    for (cluster, manifest) in to {
+        match put(hub, binding, &cluster, manifest).await {
             Ok(Requeue::Done) => {}
             Ok(later) => outcome = outcome.and(Ok(later)),
             Err(error) => outcome = Err(error),
         }
     }
     outcome
+}
+
+/// Says in the binding's status which overrides failed; nothing if none did, now and before.
+async fn tell(hub: &Hub, binding: &Binding, refusals: &[String]) -> Result<()> {
+    let mut next = binding.clone();
+    let place = next.status.conditions.iter().position(|c| c.type_ == OVERRIDDEN);
+    if refusals.is_empty() && place.is_none() {
+        return Ok(());
+    }
+    let before = place.map(|at| next.status.conditions.remove(at));
+    let (status, reason, message) = match refusals {
+        [] => ("True", "ApplyOverridePolicySucceed", "All overrides are applied".to_owned()),
+        some => ("False", "ApplyOverridePolicyFailed", some.join("; ")),
+    };
+    let now = Timestamp::now();
+    let condition = health::condition(before.as_ref(), OVERRIDDEN, status, reason, &message, now);
+    next.status.conditions.push(condition);
+    hub.write_binding(binding, &next, Part::Status).await.map(drop)
+}
+
+/// Whether a HorizontalPodAutoscaler of the hub, which goes to members too, scales the object
+/// there.
+async fn is_scaled(hub: &Hub, binding: &Binding) -> Result<bool> {
+    for other in hub.bindings.list_in(&binding.key.namespace) {
+        if other.spec.resource.kind == AUTOSCALER
+            && let Some(autoscaler) = hub.template(&other.spec.resource).await?
+            && interpreter::scales(&autoscaler, &binding.spec.resource)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type NamedOverride = (Option<String>, String, OverrideSpec);

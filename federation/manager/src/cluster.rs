@@ -323,6 +323,9 @@ async fn probe(member: &Member) -> Probe {
     }
     match outcome {
         Ok(_) => Probe::Ready,
+        Err(Error::Member(error)) if matches!(code(&error), Some(401 | 403)) => {
+            Probe::Malformed(format!("the member refuses the hub's credential: {error}"))
+        }
         Err(Error::Member(error)) if code(&error).is_some() => Probe::NotReady(error.to_string()),
         Err(error) => Probe::Unreachable(format!("failed to {error}")),
     }

@@ -1,7 +1,8 @@
 //! Detector: templates × policies → bindings.
 //!
 //! Only kinds that some policy names are watched. A template that no policy matches any more keeps
-//! its binding; a template that is gone loses it, once the API server itself says that it is gone.
+//! its binding, which nobody claims then; a template that is gone loses it, once the API server
+//! itself says that it is gone.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -26,7 +27,7 @@ use crate::hub::{Binding, Hub};
 use crate::wiring::follow;
 
 /// Annotation on bindings: the digest of the template that they were made from.
-const TEMPLATE_DIGEST: &str = "federation.hansa.dev/template";
+pub const TEMPLATE_DIGEST: &str = "federation.hansa.dev/template";
 
 /// A template by kind and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,9 +159,9 @@ impl Detector {
             policies.iter().map(|(key, spec)| Candidate { key: key.clone(), spec }).collect();
         let claim = existing.as_ref().and_then(claim_of);
         let Some(chosen) = choose(&template, &candidates, claim.as_ref()) else {
-            return Ok(Requeue::Done);
+            return self.release(existing).await;
         };
-        if let Some(missing) = self.missing_override(&key.namespace, chosen.spec) {
+        if let Some(missing) = self.missing_override(&chosen) {
             tracing::debug!(%key, %missing, "waiting for an override policy");
             return Ok(Requeue::After(Duration::from_secs(5)));
         }
@@ -175,9 +176,23 @@ impl Detector {
         Ok(Requeue::Done)
     }
 
-    fn missing_override(&self, namespace: &str, spec: &PropagationSpec) -> Option<String> {
-        let exists = |name: &str| self.hub.overrides.get(namespace, name).is_some();
-        spec.dependent_overrides.iter().find(|name| !exists(name)).cloned()
+    /// A template that no policy selects any more stays where it is, and nobody's.
+    async fn release(&self, existing: Option<Binding>) -> Result<Requeue> {
+        if let Some(existing) = existing {
+            let mut free = existing.clone();
+            drop_claim(&mut free.metadata);
+            self.hub.write_binding(&existing, &free, Part::Main).await?;
+        }
+        Ok(Requeue::Done)
+    }
+
+    /// An override policy that has to be there first: of the policy's own scope.
+    fn missing_override(&self, policy: &Candidate<'_>) -> Option<String> {
+        let exists = |name: &str| match &policy.key.namespace {
+            Some(namespace) => self.hub.overrides.get(namespace, name).is_some(),
+            None => self.hub.cluster_overrides.get("", name).is_some(),
+        };
+        policy.spec.dependent_overrides.iter().find(|name| !exists(name)).cloned()
     }
 
     /// Deletes the binding of a template that the API server says is gone.
@@ -273,10 +288,8 @@ fn fresh_metadata(key: &ObjectKey) -> ObjectMeta {
 }
 
 fn describe(metadata: &mut ObjectMeta, template: &Value, policy: &Candidate<'_>, digest: String) {
+    drop_claim(metadata);
     let annotations = metadata.annotations.get_or_insert_default();
-    for claim in [names::POLICY_NAME, names::POLICY_NAMESPACE, names::CLUSTER_POLICY_NAME] {
-        annotations.remove(claim);
-    }
     let name = policy.key.name.clone();
     match &policy.key.namespace {
         Some(namespace) => {
@@ -286,14 +299,26 @@ fn describe(metadata: &mut ObjectMeta, template: &Value, policy: &Candidate<'_>,
         None => drop(annotations.insert(names::CLUSTER_POLICY_NAME.into(), name)),
     }
     annotations.insert(TEMPLATE_DIGEST.into(), digest);
-    metadata.owner_references = Some(vec![OwnerReference {
+    metadata.owner_references = Some(vec![owned_by(template)]);
+}
+
+/// A binding goes with its template.
+pub fn owned_by(template: &Value) -> OwnerReference {
+    OwnerReference {
         api_version: text(template, "/apiVersion").into(),
         kind: text(template, "/kind").into(),
         name: text(template, "/metadata/name").into(),
         uid: text(template, "/metadata/uid").into(),
         controller: Some(true),
         block_owner_deletion: Some(true),
-    }]);
+    }
+}
+
+fn drop_claim(metadata: &mut ObjectMeta) {
+    let annotations = metadata.annotations.get_or_insert_default();
+    for claim in [names::POLICY_NAME, names::POLICY_NAMESPACE, names::CLUSTER_POLICY_NAME] {
+        annotations.remove(claim);
+    }
 }
 
 /// Sets what template and policy say; what the scheduler and the failover say stays.
@@ -357,6 +382,9 @@ mod tests {
         let mut binding = planned(None, &template(6, 0), &spec).unwrap();
         assert_eq!(binding.spec.replicas, 6);
         assert_eq!(claim_of(&binding).unwrap().name, "p");
+        let mut free = binding.clone();
+        drop_claim(&mut free.metadata);
+        assert_eq!(claim_of(&free), None);
         binding.spec.clusters = vec![TargetCluster { name: "eu".into(), replicas: 6 }];
         let again = planned(Some(&binding), &template(9, 0), &spec).unwrap();
         assert_eq!(again.spec.replicas, 9);

@@ -20,6 +20,12 @@ pub enum Error {
     /// The object is there and not the federation's.
     #[error("adopt {0}: it is not managed by the federation, and conflictResolution is Abort")]
     NotOurs(String),
+    /// The member holds what a later state of this hub put there.
+    #[error(
+        "delete {0}: the member holds a later version than this hub knows, which seems to have \
+         been set back to an older state; delete it in the member if it is to go"
+    )]
+    SetBack(String),
     /// Something the object's author has to mend.
     #[error("{0}")]
     Unusable(String),

@@ -1,9 +1,9 @@
 //! Execution: Works → objects in one member.
 //!
 //! Each member has its own queue and workers, so that one that does not answer delays nobody else.
-//! An
-//! object is written only if it differs from what its Work says; it is deleted only after the hub
-//! itself says that its Work is on the way out.
+//! An object is written only if it differs from what its Work says. It is deleted only after the
+//! hub itself says that its Work is on the way out, only if this very Work put it there, and not if
+//! a later state of the hub did.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,25 +43,42 @@ async fn reconcile(hub: Arc<Hub>, member: Arc<Member>, key: ObjectKey) -> Result
     if work.metadata.deletion_timestamp.is_some() {
         return withdraw(&hub, &member, &work).await;
     }
-    if work.spec.suspend_dispatching == Some(true) {
-        let verdict = Err(Error::Unusable("Work dispatching is in a suspended state.".into()));
-        report(&hub, &work, "Dispatching", ("Dispatching", "SuspendDispatching"), &verdict).await?;
+    let suspended = work.spec.suspend_dispatching == Some(true);
+    if suspended || work.condition("Dispatching").is_some_and(|c| c.status != "True") {
+        report(&hub, &work, "Dispatching", dispatching(suspended)).await?;
+    }
+    if suspended {
         return Ok(Requeue::Done);
     }
-    if work.condition("Dispatching").is_some_and(|c| c.status != "True") {
-        report(&hub, &work, "Dispatching", ("Dispatching", "SuspendDispatching"), &Ok(())).await?;
-    }
     let outcome = apply_all(&member, &work).await;
-    report(&hub, &work, "Applied", ("AppliedSuccessful", "AppliedFailed"), &outcome).await?;
+    report(&hub, &work, "Applied", applied(&outcome)).await?;
     member.reports.add(key);
     outcome.map(|()| Requeue::Done)
+}
+
+/// What a condition says: status, reason, message.
+type Verdict = (&'static str, &'static str, String);
+
+fn dispatching(suspended: bool) -> Verdict {
+    if suspended {
+        let message = "Work dispatching is in a suspended state.";
+        return ("False", "SuspendDispatching", message.into());
+    }
+    ("True", "Dispatching", "Work is being dispatched to member clusters.".into())
+}
+
+fn applied(outcome: &Result<()>) -> Verdict {
+    match outcome {
+        Ok(()) => ("True", "AppliedSuccessful", "Manifest has been successfully applied".into()),
+        Err(error) => ("False", "AppliedFailed", format!("failed to {error}")),
+    }
 }
 
 /// Applies every manifest; returns the first trouble after all were tried.
 async fn apply_all(member: &Arc<Member>, work: &Work) -> Result<()> {
     let mut outcome = Ok(());
     for manifest in &work.spec.workload.manifests {
-        let one = apply(member, manifest).await;
+        let one = apply(member, work, manifest).await;
         outcome = outcome.and(one);
     }
     outcome
@@ -97,7 +114,7 @@ pub fn plan(manifest: &Value, observed: Option<&Value>) -> Step {
     if current { Step::Nothing } else { Step::Write }
 }
 
-async fn apply(member: &Arc<Member>, manifest: &Value) -> Result<()> {
+async fn apply(member: &Arc<Member>, work: &Work, manifest: &Value) -> Result<()> {
     let (api_version, kind) = (text(manifest, "/apiVersion"), text(manifest, "/kind"));
     let (namespace, name) =
         (text(manifest, "/metadata/namespace"), text(manifest, "/metadata/name"));
@@ -114,8 +131,42 @@ async fn apply(member: &Arc<Member>, manifest: &Value) -> Result<()> {
     match plan(manifest, live.as_ref()) {
         Step::Nothing => Ok(()),
         Step::Refuse => Err(Error::NotOurs(format!("{kind} {name}"))),
-        Step::Create | Step::Write => put(member, &api, name, manifest, live.as_ref()).await,
+        Step::Create | Step::Write => {
+            let manifest = stamped(manifest, work, live.as_ref());
+            put(member, &api, name, &manifest, live.as_ref()).await
+        }
     }
+}
+
+/// The manifest with what only this moment knows: the Work's version, which never goes back, and
+/// whether a namespace was there before.
+fn stamped(manifest: &Value, work: &Work, live: Option<&Value>) -> Value {
+    let mut manifest = manifest.clone();
+    let seen = live.and_then(revision).unwrap_or(0);
+    let annotations = &mut manifest["metadata"]["annotations"];
+    if let Some(own) = version(work) {
+        annotations[names::APPLIED_REVISION] = own.max(seen).to_string().into();
+    }
+    if live.is_some_and(is_adopted) {
+        annotations[names::ADOPTED] = "true".into();
+    }
+    manifest
+}
+
+/// The version of the Work that an object was last written by.
+fn revision(object: &Value) -> Option<u64> {
+    object["metadata"]["annotations"][names::APPLIED_REVISION].as_str()?.parse().ok()
+}
+
+fn version(work: &Work) -> Option<u64> {
+    work.metadata.resource_version.as_deref()?.parse().ok()
+}
+
+/// Whether a member's namespace was there before the federation came, as far as can be seen.
+fn is_adopted(live: &Value) -> bool {
+    let is_namespace = live["apiVersion"] == "v1" && live["kind"] == "Namespace";
+    let marked = live["metadata"]["annotations"][names::ADOPTED] == "true";
+    is_namespace && (marked || !manifest::is_managed(live))
 }
 
 /// Writes by server-side apply where the member knows it, else by create or update.
@@ -128,7 +179,7 @@ async fn put(
 ) -> Result<()> {
     if member.server_side_apply.load(Ordering::Relaxed) {
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let patch = Patch::Apply(applicable(manifest));
+        let patch = Patch::Apply(applicable(manifest, live));
         match member.call(api.patch(name, &params, &patch)).await {
             Err(Error::Member(error)) if code(&error) == Some(415) => {
                 member.gives_up_server_side_apply();
@@ -150,13 +201,13 @@ async fn put(
     }
 }
 
-/// The manifest as the field manager owns it: replicas that the member keeps are not in it.
-fn applicable(manifest: &Value) -> Value {
+/// The manifest as it is applied: replicas that the member keeps are those that it has. To leave
+/// them out would take them from a member that nobody else has told how many.
+fn applicable(manifest: &Value, live: Option<&Value>) -> Value {
     let mut manifest = manifest.clone();
-    if manifest["metadata"]["labels"][names::RETAIN_REPLICAS] == "true"
-        && let Some(spec) = manifest.get_mut("spec").and_then(Value::as_object_mut)
-    {
-        spec.remove("replicas");
+    let retains = manifest["metadata"]["labels"][names::RETAIN_REPLICAS] == "true";
+    if let Some(replicas) = live.and_then(|l| l.pointer("/spec/replicas")).filter(|_| retains) {
+        manifest["spec"]["replicas"] = replicas.clone();
     }
     manifest
 }
@@ -171,7 +222,11 @@ async fn withdraw(hub: &Hub, member: &Arc<Member>, work: &Work) -> Result<Requeu
     let orphans = hub.clusters.get("", &member.name).is_some_and(|c| is_orphaned(&c));
     if live.spec.preserve_resources_on_deletion != Some(true) && !orphans {
         for manifest in &live.spec.workload.manifests {
-            delete(member, &live, manifest).await?;
+            let outcome = delete(member, &live, manifest).await;
+            if matches!(outcome, Err(Error::SetBack(_))) {
+                report(hub, &live, "Applied", applied(&outcome)).await?;
+            }
+            outcome?;
         }
     }
     let mut next = live.clone();
@@ -204,32 +259,63 @@ async fn delete(member: &Arc<Member>, work: &Work, manifest: &Value) -> Result<(
     let Some(live) = member.call(async { found(api.get(name).await) }).await? else {
         return Ok(());
     };
-    if !came_from(&whole(&live, &served)?, work) {
-        return Ok(());
+    match farewell(&whole(&live, &served)?, work)? {
+        Farewell::Leave => Ok(()),
+        Farewell::Release(patch) => {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+            member.call(async { found(api.patch(name, &params, &patch).await) }).await.map(drop)
+        }
+        Farewell::Delete => {
+            let params = exactly(&live.metadata);
+            member.call(async { found(api.delete(name, &params).await) }).await.map(drop)
+        }
     }
-    let params = exactly(&live.metadata);
-    member.call(async { found(api.delete(name, &params).await) }).await.map(drop)
 }
 
-/// Whether an object in the member was put there by this Work and not by another one since.
+/// What becomes of a member's object whose Work is on the way out.
+#[derive(Clone, Debug, PartialEq)]
+enum Farewell {
+    /// It is not this Work's, and stays as it is.
+    Leave,
+    /// It stays without our marks.
+    Release(Value),
+    /// It goes.
+    Delete,
+}
+
+/// Decides from what the member has.
+fn farewell(live: &Value, work: &Work) -> Result<Farewell> {
+    if !came_from(live, work) {
+        return Ok(Farewell::Leave);
+    }
+    if revision(live) > version(work) {
+        let name = text(live, "/metadata/name");
+        return Err(Error::SetBack(format!("{} {name}", text(live, "/kind"))));
+    }
+    if is_adopted(live) {
+        return Ok(Farewell::Release(retention::release(live)));
+    }
+    Ok(Farewell::Delete)
+}
+
+/// Whether an object in the member was put there by this Work and not by another one since: one of
+/// another member, or of another binding of the same template's name.
 fn came_from(object: &Value, work: &Work) -> bool {
     let annotations = &object["metadata"]["annotations"];
+    let binding = work.metadata.labels.as_ref().and_then(|l| l.get(names::BINDING_ID_LABEL));
+    let noted = annotations[names::BINDING_ID_LABEL].as_str();
     manifest::is_managed(object)
         && annotations[names::WORK_NAME] == work.name()
         && annotations[names::WORK_NAMESPACE] == work.namespace()
+        && noted.is_none_or(|noted| binding.is_some_and(|own| own == noted))
 }
 
 async fn report(
     hub: &Hub,
     work: &Work,
     type_: &str,
-    (good, bad): (&str, &str),
-    outcome: &Result<()>,
+    (status, reason, message): Verdict,
 ) -> Result<()> {
-    let (status, reason, message) = match outcome {
-        Ok(()) => ("True", good, "Manifest has been successfully applied".to_owned()),
-        Err(error) => ("False", bad, format!("failed to {error}")),
-    };
     let mut next = work.clone();
     let before = work.condition(type_);
     let condition = health::condition(before, type_, status, reason, &message, Timestamp::now());
@@ -315,16 +401,95 @@ mod tests {
         assert_eq!(plan(&overwriting, Some(&theirs)), Step::Write);
     }
 
+    /// A Work of the binding `u`, and what it put into the member at its version 7.
+    fn work_and_object() -> (Work, Value) {
+        let mut object = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": "shop"}});
+        manifest::label_managed(&mut object);
+        let labels = [(names::BINDING_ID_LABEL.to_owned(), "u".to_owned())].into();
+        let mut work = works::work("eu", object, labels, BTreeMap::new());
+        work.metadata.resource_version = Some("7".into());
+        let object = stamped(&work.spec.workload.manifests[0], &work, None);
+        (work, object)
+    }
+
     #[test]
     fn only_what_this_work_put_there_is_deleted() {
-        let mut work = Work::new("web-1", Default::default());
-        work.metadata.namespace = Some("karmada-es-eu".into());
-        let mut object = held();
-        assert!(!came_from(&object, &work));
-        object["metadata"]["annotations"][names::WORK_NAME] = "web-1".into();
-        object["metadata"]["annotations"][names::WORK_NAMESPACE] = "karmada-es-eu".into();
-        assert!(came_from(&object, &work));
-        object["metadata"]["labels"][names::MANAGED_LABEL] = "false".into();
-        assert!(!came_from(&object, &work));
+        let (work, object) = work_and_object();
+        assert_eq!(farewell(&object, &work).unwrap(), Farewell::Delete);
+        let mut of_another = work.clone();
+        of_another.metadata.name = Some("web-2".into());
+        assert_eq!(farewell(&object, &of_another).unwrap(), Farewell::Leave);
+        let mut later = work.clone();
+        later.metadata.labels = Some([(names::BINDING_ID_LABEL.to_owned(), "v".to_owned())].into());
+        assert_eq!(farewell(&object, &later).unwrap(), Farewell::Leave, "of a later binding");
+        let mut theirs = object.clone();
+        theirs["metadata"]["labels"][names::MANAGED_LABEL] = "false".into();
+        assert_eq!(farewell(&theirs, &work).unwrap(), Farewell::Leave);
+    }
+
+    #[test]
+    fn a_hub_that_was_set_back_deletes_nothing_that_it_wrote_later() {
+        let (mut work, object) = work_and_object();
+        work.metadata.resource_version = Some("6".into());
+        assert!(matches!(farewell(&object, &work), Err(Error::SetBack(_))));
+        let again = stamped(&work.spec.workload.manifests[0], &work, Some(&object));
+        assert_eq!(revision(&again), Some(7), "writing does not hide it");
+        work.metadata.resource_version = Some("8".into());
+        assert_eq!(farewell(&object, &work).unwrap(), Farewell::Delete);
+    }
+
+    /// RFC 7396, for objects of strings.
+    fn merge(object: &mut Value, patch: &Value) {
+        for (key, value) in patch.as_object().unwrap() {
+            match value {
+                Value::Null => drop(object.as_object_mut().unwrap().remove(key)),
+                _ => merge(&mut object[key], value),
+            }
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_was_there_before_stays_without_our_marks() {
+        let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "shop", "annotations": {"own": "x"}, "labels": {"own": "x"}}});
+        let theirs = namespace.clone();
+        manifest::label_managed(&mut namespace);
+        let work = works::work("eu", namespace, BTreeMap::new(), BTreeMap::new());
+        let manifest = &work.spec.workload.manifests[0];
+        let adopted = stamped(manifest, &work, Some(&theirs));
+        let twice = stamped(manifest, &work, Some(&adopted));
+        let Farewell::Release(patch) = farewell(&twice, &work).unwrap() else {
+            panic!("it is not released");
+        };
+        let mut left = twice.clone();
+        merge(&mut left, &patch);
+        assert_eq!(left["metadata"]["labels"].get(names::MANAGED_LABEL), None);
+        let annotations = left["metadata"]["annotations"].as_object().unwrap();
+        let own = |key: &&String| key.contains("karmada.io") || key.contains("hansa.dev");
+        assert_eq!(annotations.keys().find(own), None);
+        let made = stamped(manifest, &work, None);
+        assert_eq!(farewell(&made, &work).unwrap(), Farewell::Delete);
+    }
+
+    #[test]
+    fn replicas_that_a_member_keeps_begin_as_the_template_says() {
+        let manifest = json!({"metadata": {"labels": {names::RETAIN_REPLICAS: "true"}},
+            "spec": {"replicas": 3}});
+        assert_eq!(applicable(&manifest, None)["spec"]["replicas"], 3);
+        let live = json!({"spec": {"replicas": 8}});
+        assert_eq!(applicable(&manifest, Some(&live))["spec"]["replicas"], 8);
+        let mut plain = manifest.clone();
+        plain["metadata"]["labels"] = json!({});
+        assert_eq!(applicable(&plain, Some(&live))["spec"]["replicas"], 3);
+    }
+
+    #[test]
+    fn conditions_say_what_they_mean() {
+        assert_eq!(dispatching(true).2, "Work dispatching is in a suspended state.");
+        assert_eq!((dispatching(false).0, dispatching(false).1), ("True", "Dispatching"));
+        let refused = applied(&Err(Error::NotOurs("Service web".into())));
+        assert_eq!((refused.0, refused.1), ("False", "AppliedFailed"));
+        assert!(refused.2.starts_with("failed to adopt Service web"), "{}", refused.2);
     }
 }

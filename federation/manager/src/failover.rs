@@ -1,11 +1,11 @@
-//! Failover: bindings leave members whose NoExecute taints they do not tolerate; the copy left
-//! behind
-//! is given up when its replacement is healthy.
+//! Failover: bindings leave members whose NoExecute taints they do not tolerate, if they have
+//! somewhere to go; the copy left behind is given up when its replacement is healthy. A hub that
+//! sees no member at all is more likely lost itself, and moves nothing.
 
 use std::sync::Arc;
 
 use hansa_client::{Change, ObjectKey, Requeue, Workqueue, run_workers};
-use hansa_federation_api::failover::{Verdict, evict, remaining_tasks, verdict};
+use hansa_federation_api::failover::{Verdict, evict, fits_elsewhere, remaining_tasks, verdict};
 use hansa_federation_api::kinds::Cluster;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,9 @@ use crate::diff::Part;
 use crate::error::Result;
 use crate::hub::{Binding, Hub};
 use crate::wiring::follow;
+
+/// How soon an object that must leave and has nowhere to go is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// Runs until `stop`.
 pub async fn run(hub: Arc<Hub>, workers: usize, stop: CancellationToken) {
@@ -49,14 +52,15 @@ fn plan(
     let mut next = binding.clone();
     let mut wake: Option<SignedDuration> = None;
     let mut sooner = |at: SignedDuration| wake = Some(wake.map_or(at, |w| w.min(at)));
-    if somebody_is_left(clusters) {
-        for cluster in clusters {
-            match verdict(&next.spec, cluster, now) {
-                Verdict::Stays => {}
-                Verdict::StaysFor(left) => sooner(left),
-                Verdict::Leaves => {
-                    evict(&mut next.spec, cluster.name(), "TaintUntolerated", now);
-                }
+    for cluster in clusters {
+        match verdict(&next.spec, cluster, now) {
+            Verdict::Stays => {}
+            Verdict::StaysFor(left) => sooner(left),
+            Verdict::Leaves if !fits_elsewhere(&next.spec, cluster.name(), clusters) => {
+                sooner(LOOK_AGAIN);
+            }
+            Verdict::Leaves => {
+                evict(&mut next.spec, cluster.name(), "TaintUntolerated", now);
             }
         }
     }
@@ -65,12 +69,6 @@ fn plan(
     next.spec.graceful_eviction_tasks = tasks;
     later.into_iter().for_each(sooner);
     (next, wake)
-}
-
-/// Whether any member is fit for use: a hub that sees none of them is more likely lost itself.
-fn somebody_is_left(clusters: &[&Cluster]) -> bool {
-    let lost = |c: &Cluster| c.spec.taints.iter().any(|t| t.effect == "NoExecute");
-    clusters.iter().any(|c| c.is_ready() && !c.is_leaving() && !lost(c))
 }
 
 /// Whether the scheduler has decided on this very generation.
@@ -98,6 +96,9 @@ mod tests {
         };
         let mut cluster = Cluster::new(name, Default::default());
         cluster.spec.taints = serde_json::from_value(taints).unwrap();
+        cluster.status.api_enablements = serde_json::from_value(json!([{"groupVersion": "apps/v1",
+            "resources": [{"name": "deployments", "kind": "Deployment"}]}]))
+        .unwrap();
         let ready = if lost { "False" } else { "True" };
         cluster.status.conditions = serde_json::from_value(json!([{"type": "Ready",
             "status": ready, "reason": "x", "message": "",
@@ -145,5 +146,16 @@ mod tests {
         let (eu, us) = (cluster("eu", true), cluster("us", true));
         let (next, _) = plan(&binding(), &[&eu, &us], at(100));
         assert_eq!(next, binding());
+    }
+
+    #[test]
+    fn who_may_go_nowhere_else_stays() {
+        let (eu, us) = (cluster("eu", true), cluster("us", false));
+        let mut only_eu = binding();
+        only_eu.spec.clusters.truncate(1);
+        only_eu.spec.placement =
+            serde_json::from_value(json!({"clusterAffinity": {"clusterNames": ["eu"]}})).unwrap();
+        let (next, wake) = plan(&only_eu, &[&eu, &us], at(100));
+        assert_eq!((next, wake), (only_eu, Some(LOOK_AGAIN)));
     }
 }

@@ -1,19 +1,18 @@
 //! Namespace: every namespace of the hub exists in every member, reserved ones and those that say
-//! no
-//! apart.
+//! no apart, and those that a policy places itself.
 
 use std::sync::Arc;
 
 use hansa_api::k8s_openapi::api::core::v1::Namespace;
 use hansa_client::kube::api::Api;
 use hansa_client::{Change, Informer, ObjectKey, Requeue, Workqueue, run_workers};
-use hansa_federation_api::kinds::ConflictResolution;
+use hansa_federation_api::kinds::{Cluster, ConflictResolution, Work};
 use hansa_federation_api::overriding::{self, Policy};
 use hansa_federation_api::{manifest, names};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::binding::{delete_work, put_work};
+use crate::binding::{binding_of, delete_work, put_work};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, name_of};
 use crate::wiring::follow;
@@ -79,11 +78,14 @@ async fn put(hub: &Hub, namespace: &Namespace) -> Result<Requeue> {
         overrides.iter().map(|(name, spec)| Policy { namespace: None, name, spec }).collect();
     let mut outcome = Ok(Requeue::Done);
     for cluster in hub.staying_clusters() {
-        let manifest = overriding::apply(&template, &cluster, &policies)
-            .map_err(|e| Error::Unusable(format!("failed to {e}")))?;
-        let annotations = [(CARRIES.to_owned(), name_of(namespace).to_owned())].into();
-        let work = works::work(cluster.name(), manifest, Default::default(), annotations);
-        match put_work(hub, work).await {
+        if is_bound(hub, &cluster, name_of(namespace)) {
+            continue;
+        }
+        let one = match overriding::apply(&template, &cluster, &policies) {
+            Ok(manifest) => put_work(hub, carrier(&cluster, namespace, manifest)).await,
+            Err(error) => Err(Error::Unusable(format!("failed to {error}"))),
+        };
+        match one {
             Ok(Requeue::Done) => {}
             Ok(later) => outcome = outcome.and(Ok(later)),
             Err(error) => outcome = Err(error),
@@ -92,9 +94,22 @@ async fn put(hub: &Hub, namespace: &Namespace) -> Result<Requeue> {
     outcome
 }
 
+/// Whether a policy has taken the namespace into its own hands in this member.
+fn is_bound(hub: &Hub, cluster: &Cluster, name: &str) -> bool {
+    let work = hub.works.get(
+        &names::execution_namespace(cluster.name()),
+        &names::work_name("v1", "Namespace", "", name),
+    );
+    work.is_some_and(|w| binding_of(&w).is_some())
+}
+
+fn carrier(cluster: &Cluster, namespace: &Namespace, manifest: Value) -> Work {
+    let annotations = [(CARRIES.to_owned(), name_of(namespace).to_owned())].into();
+    works::work(cluster.name(), manifest, Default::default(), annotations)
+}
+
 /// A namespace as its members are to have it: an existing one is adopted, for sameness of
-/// namespaces
-/// is what a federation is about.
+/// namespaces is what a federation is about.
 fn template(namespace: &Namespace) -> Result<Value> {
     let mut template = serde_json::to_value(namespace)?;
     template["apiVersion"] = "v1".into();

@@ -111,6 +111,15 @@ pub fn manifest_for(
     Ok(manifest)
 }
 
+/// The manifest of what is scaled in the member: its replicas are the member's to keep, unless the
+/// template says otherwise.
+pub fn scaled(mut manifest: Value, scaled: bool) -> Value {
+    if scaled && manifest["metadata"]["labels"].get(names::RETAIN_REPLICAS).is_none() {
+        manifest["metadata"]["labels"][names::RETAIN_REPLICAS] = "true".into();
+    }
+    manifest
+}
+
 fn annotate(manifest: &mut Value, key: &str, value: &str) {
     manifest["metadata"]["annotations"][key] = value.into();
 }
@@ -130,6 +139,10 @@ pub fn work(
         text("/metadata/name"),
     );
     let namespace = names::execution_namespace(cluster);
+    let mut manifest = manifest;
+    if let Some(id) = labels.get(names::BINDING_ID_LABEL) {
+        annotate(&mut manifest, names::BINDING_ID_LABEL, id);
+    }
     let manifest = sealed(manifest, &namespace, &name);
     let spec = WorkSpec {
         workload: WorkloadTemplate { manifests: vec![manifest] },
@@ -249,6 +262,16 @@ mod tests {
             {"clusterName": "us", "status": {"availableReplicas": 5}}]))
         .unwrap();
         assert_eq!(paced(&binding, 1), (vec![1, 5], vec![], false));
+    }
+
+    #[test]
+    fn replicas_of_what_is_scaled_are_the_members_unless_the_template_minds() {
+        let label = |of: Value| scaled(of, true)["metadata"]["labels"].clone();
+        assert_eq!(label(template()), json!({names::RETAIN_REPLICAS: "true"}));
+        assert_eq!(scaled(template(), false), template());
+        let mut minds = template();
+        minds["metadata"]["labels"] = json!({names::RETAIN_REPLICAS: "false"});
+        assert_eq!(label(minds), json!({names::RETAIN_REPLICAS: "false"}));
     }
 
     #[test]
