@@ -54,6 +54,7 @@ impl Host {
             .await
             .with_context(|| format!("failed to use context {name:?}"))?;
         config.connect_timeout = Some(PATIENCE);
+        config.read_timeout = Some(PATIENCE);
         let client = Client::try_from(config.clone())
             .with_context(|| format!("failed to use context {name:?}"))?;
         Ok(Cluster { context: name, client, config })

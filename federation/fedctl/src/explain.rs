@@ -132,11 +132,13 @@ fn headline(binding: &Binding, decision: &Decision, now: Timestamp) -> String {
     };
     let claimed = match annotation(names::CLUSTER_POLICY_NAME) {
         Some(name) => format!("ClusterPropagationPolicy {name}"),
-        None => {
-            let namespace = annotation(names::POLICY_NAMESPACE).unwrap_or_default();
-            let name = annotation(names::POLICY_NAME).unwrap_or_default();
-            format!("PropagationPolicy {namespace}/{name}")
-        }
+        None => match annotation(names::POLICY_NAME) {
+            Some(name) => {
+                let namespace = annotation(names::POLICY_NAMESPACE).unwrap_or_default();
+                format!("PropagationPolicy {namespace}/{name}")
+            }
+            None => "nobody any more: no policy selects it".into(),
+        },
     };
     let mut lines = vec![
         format!("{} {}/{}", resource.kind, resource.namespace, resource.name),

@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use hansa_client::kube::api::{Api, ListParams};
-use hansa_client::kube::{Client, Resource, ResourceExt};
+use hansa_client::kube::{Client, Error, Resource, ResourceExt};
 use hansa_federation_api::division::Strategy;
 use hansa_federation_api::kinds::{
     Cluster, ClusterOverridePolicy, ClusterPropagationPolicy, ClusterResourceBinding,
@@ -74,6 +74,14 @@ impl Options {
         here.is_none_or(|wanted| wanted == namespace)
             && self.name.as_deref().is_none_or(|wanted| wanted == name)
     }
+
+    /// Prints what was found; one that was asked for by name has to be there.
+    fn print(&self, kind: &str, table: &Table, documents: &[Value]) -> Result<()> {
+        if let Some(name) = self.name.as_deref().filter(|_| documents.is_empty()) {
+            bail!("{kind} {name:?} not found");
+        }
+        output::list(self.output, kind, table, documents)
+    }
 }
 
 /// All objects of a kind, whatever their namespace.
@@ -82,8 +90,12 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::all(client.clone());
-    let list = api.list(&ListParams::default()).await;
-    Ok(list.with_context(|| format!("failed to list {}", K::plural(&())))?.items)
+    match api.list(&ListParams::default()).await {
+        Err(Error::Api(status)) if status.code == 404 => {
+            bail!("the hub has no {}: run `fedctl init` first", K::plural(&()))
+        }
+        list => Ok(list.with_context(|| format!("failed to list {}", K::plural(&())))?.items),
+    }
 }
 
 fn created(metadata: &ObjectMeta, now: Timestamp) -> String {
@@ -113,7 +125,7 @@ async fn clusters(client: &Client, options: &Options) -> Result<()> {
     for cluster in &clusters {
         table.row(cluster_row(cluster, now));
     }
-    output::list(options.output, "cluster", &table, &documents(&clusters)?)
+    options.print("cluster", &table, &documents(&clusters)?)
 }
 
 fn cluster_row(cluster: &Cluster, now: Timestamp) -> [String; 12] {
@@ -199,7 +211,7 @@ async fn workloads(client: &Client, options: &Options) -> Result<()> {
     let mut table = Table::new(&headers, &[]);
     let now = Timestamp::now();
     placed.iter().for_each(|p| table.row(placed_row(p, now)));
-    output::list(options.output, "workload", &table, &documents(&placed)?)
+    options.print("workload", &table, &documents(&placed)?)
 }
 
 fn placements(binding: &Binding, clusters: &[Cluster]) -> Vec<Placed> {
@@ -278,7 +290,7 @@ async fn policies(client: &Client, options: &Options) -> Result<()> {
         let cells = [selects(&p.spec.resource_selectors), "-".into(), "-".into()];
         add(&p.metadata, "ClusterOverridePolicy", cells, serde_json::to_value(&p)?);
     }
-    output::list(options.output, "policy", &table, &all_documents)
+    options.print("policy", &table, &all_documents)
 }
 
 fn propagation_cells(spec: &hansa_federation_api::kinds::PropagationSpec) -> [String; 3] {
@@ -321,7 +333,7 @@ async fn bindings(client: &Client, options: &Options) -> Result<()> {
         ]);
     }
     let documents: Vec<Value> = bindings.into_iter().map(|b| b.document).collect();
-    output::list(options.output, "binding", &table, &documents)
+    options.print("binding", &table, &documents)
 }
 
 /// `eu-west=4,us-east=2`, or the names alone for what has no replicas.
@@ -353,7 +365,7 @@ async fn works(client: &Client, options: &Options) -> Result<()> {
             text(&message.unwrap_or_default()),
         ]);
     }
-    output::list(options.output, "work", &table, &documents(&works)?)
+    options.print("work", &table, &documents(&works)?)
 }
 
 #[cfg(test)]

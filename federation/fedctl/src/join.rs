@@ -1,6 +1,5 @@
 //! `fedctl join`: a cluster becomes a member, with no more rights for the hub than it needs, and
-//! with
-//! nothing left behind if that fails.
+//! with nothing left behind if that fails.
 
 use std::time::Duration;
 
@@ -268,6 +267,13 @@ impl Join<'_> {
                 name: self.secret_name().to_owned(),
             }),
             insecure_skip_tls_verification: self.member.config.accept_invalid_certs,
+            proxy_url: self
+                .member
+                .config
+                .proxy_url
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             provider: self.options.provider.clone().unwrap_or(found.provider),
             region: self.options.region.clone().unwrap_or(found.region),
             zone: zones.first().cloned().unwrap_or_default(),

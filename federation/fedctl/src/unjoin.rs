@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hansa_api::k8s_openapi::api::core::v1::Secret;
+use base64::Engine;
+use hansa_api::k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use hansa_client::kube::api::{Api, DeleteParams, Patch, PatchParams};
 use hansa_client::kube::{Client, Error};
 use hansa_federation_api::kinds::{Cluster, Work};
 use hansa_federation_api::names;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Host;
 use crate::error::chain;
@@ -55,8 +56,9 @@ pub async fn run(host: &Host, options: Options) -> Result<()> {
         return Ok(());
     }
     release(&hub.client, &clusters, &options).await?;
-    remove_secret(&hub.client, &cluster).await?;
-    clean_member(host, &options, &cluster, &hub.context).await?;
+    let known = remove_secret(&hub.client, &cluster).await?;
+    let subject = known.unwrap_or_else(|| guess(&options, &cluster, &hub.context));
+    clean_member(host, &options, &cluster, &subject).await?;
     say!("cluster {} has left", options.name);
     Ok(())
 }
@@ -106,19 +108,42 @@ async fn drop_finalizers(hub: &Client, clusters: &Api<Cluster>, name: &str) -> R
     Ok(())
 }
 
-fn absent<T>(result: Result<T, Error>) -> Result<()> {
+/// Whether there was anything; what is absent is no trouble.
+fn absent<T>(result: Result<T, Error>) -> Result<bool> {
     match result {
-        Err(Error::Api(status)) if status.code == 404 => Ok(()),
-        other => Ok(other.map(drop)?),
+        Err(Error::Api(status)) if status.code == 404 => Ok(false),
+        other => Ok(other.map(|_| true)?),
     }
 }
 
-async fn remove_secret(hub: &Client, cluster: &Cluster) -> Result<()> {
-    let Some(reference) = &cluster.spec.secret_ref else { return Ok(()) };
+/// Deletes the member's credential; answers whose it was.
+async fn remove_secret(hub: &Client, cluster: &Cluster) -> Result<Option<Subject>> {
+    let Some(reference) = &cluster.spec.secret_ref else { return Ok(None) };
     let secrets: Api<Secret> = Api::namespaced(hub.clone(), &reference.namespace);
-    absent(secrets.delete(&reference.name, &DeleteParams::default()).await)?;
-    say!("hub: secrets/{} deleted", reference.name);
-    Ok(())
+    let secret = secrets.get_opt(&reference.name).await.context("failed to read the credential")?;
+    if absent(secrets.delete(&reference.name, &DeleteParams::default()).await)? {
+        say!("hub: secrets/{} deleted", reference.name);
+    }
+    let token = secret.and_then(|s| s.data?.remove("token"));
+    Ok(token.and_then(|token| holder(std::str::from_utf8(&token.0).ok()?)))
+}
+
+/// The service account that a token is for, unchecked: the member knows best what it made.
+fn holder(token: &str) -> Option<Subject> {
+    let payload = token.trim().split('.').nth(1)?;
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Value = serde_json::from_slice(&json).ok()?;
+    let account = claims["sub"].as_str()?.strip_prefix("system:serviceaccount:")?;
+    let (namespace, account) = account.split_once(':')?;
+    Some(Subject { namespace: namespace.into(), account: account.into() })
+}
+
+/// The service account that `join` would have made with the same options.
+fn guess(options: &Options, cluster: &Cluster, hub_context: &str) -> Subject {
+    let namespace = cluster.spec.secret_ref.as_ref().map(|s| s.namespace.clone());
+    let namespace = namespace.unwrap_or_else(|| names::CLUSTER_NAMESPACE.into());
+    let hub = options.host_cluster_name.as_deref().unwrap_or(hub_context);
+    Subject::new(&namespace, &options.name, hub)
 }
 
 /// Takes the hub's rights in the member away.
@@ -126,7 +151,7 @@ async fn clean_member(
     host: &Host,
     options: &Options,
     cluster: &Cluster,
-    hub_context: &str,
+    subject: &Subject,
 ) -> Result<()> {
     let context = options.cluster_context.clone().unwrap_or_else(|| options.name.clone());
     let connected = match host.connect(Some(&context)).await {
@@ -142,15 +167,47 @@ async fn clean_member(
         }
         Err(error) => return Err(error),
     };
-    let namespace = cluster.spec.secret_ref.as_ref().map(|s| s.namespace.clone());
-    let hub = options.host_cluster_name.as_deref().unwrap_or(hub_context);
-    let namespace = namespace.unwrap_or_else(|| names::CLUSTER_NAMESPACE.into());
-    let subject = Subject::new(&namespace, &options.name, hub);
-    for (plural, object) in rbac::objects(&subject, &[]).into_iter().rev() {
+    for (plural, object) in rbac::objects(subject, &[]).into_iter().rev() {
+        if plural == "namespaces" && is_shared(&member.client, subject).await? {
+            say!("member: {} stays: others use it", title(&object, plural));
+            continue;
+        }
         let object_name = object["metadata"]["name"].as_str().unwrap_or_default();
         let api = api_of(&member.client, &object, plural);
-        absent(api.delete(object_name, &DeleteParams::default()).await)?;
-        say!("member: {} deleted", title(&object, plural));
+        if absent(api.delete(object_name, &DeleteParams::default()).await)? {
+            say!("member: {} deleted", title(&object, plural));
+        }
     }
     Ok(())
+}
+
+/// Whether somebody else keeps something in the namespace of the hub's account: another hub its
+/// account, or the member itself, if it is a hub, the credentials of its own members.
+async fn is_shared(member: &Client, subject: &Subject) -> Result<bool> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(member.clone(), &subject.namespace);
+    let secrets: Api<Secret> = Api::namespaced(member.clone(), &subject.namespace);
+    let accounts = accounts.list(&Default::default()).await?.items;
+    let foreign = |account: &ServiceAccount| {
+        let name = account.metadata.name.as_deref().unwrap_or_default();
+        name != "default" && name != subject.account
+    };
+    let tokens =
+        |secret: &Secret| secret.type_.as_deref() == Some("kubernetes.io/service-account-token");
+    let secrets = secrets.list(&Default::default()).await?.items;
+    Ok(accounts.iter().any(foreign) || !secrets.iter().all(tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_whose_it_is() {
+        let payload = r#"{"sub":"system:serviceaccount:karmada-cluster:eu-league"}"#;
+        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(payload);
+        let subject = holder(&format!("e30.{payload}.sig\n")).expect("it is a token");
+        assert_eq!(subject.namespace, "karmada-cluster");
+        assert_eq!(subject.account, "eu-league");
+        assert!(holder("opaque").is_none() && holder("a.b.c").is_none());
+    }
 }
