@@ -18,6 +18,7 @@ mod lost_node;
 mod network;
 mod nodes;
 mod policies;
+mod propagation;
 mod rollout;
 mod scenario;
 mod server_side_apply;
