@@ -4,6 +4,7 @@ use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
 use super::{MAX_OPERATIONS, PatchError};
+use crate::schema::decode::json_type;
 
 /// Most bytes that the `copy` operations of one patch may add.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
@@ -12,15 +13,15 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 ///
 /// # Errors
 ///
-/// `Malformed` for what is no JSON Patch, `TooManyOperations`, `Rejected` for what does not fit
-/// `target`.
+/// `Malformed` for what is no list of objects, `TooManyOperations`, `Rejected` for an operation
+/// that there is not or that does not fit `target`.
 pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let count = patch.as_array().map_or(0, Vec::len);
+    let count = check(patch)?.len();
     if count > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(count));
     }
     let Patch(operations) = serde_json::from_value(patch.clone())
-        .map_err(|error| PatchError::Malformed(error.to_string()))?;
+        .map_err(|error| PatchError::Rejected(error.to_string()))?;
     let mut result = target.clone();
     let mut copied = 0;
     for operation in operations {
@@ -34,6 +35,24 @@ pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     *target = result;
     Ok(())
+}
+
+/// The operations of what has the shape of a JSON Patch.
+///
+/// # Errors
+///
+/// `Malformed` if it has not.
+pub fn check(patch: &Value) -> Result<&[Value], PatchError> {
+    let wrong = |found: &Value, expected: &str| {
+        let found = json_type(found);
+        let why = format!("json: cannot unmarshal {found} into Go value of type {expected}");
+        PatchError::Malformed(why)
+    };
+    let operations = patch.as_array().ok_or_else(|| wrong(patch, "[]handlers.jsonPatchOp"))?;
+    match operations.iter().find(|operation| !operation.is_object()) {
+        Some(odd) => Err(wrong(odd, "handlers.jsonPatchOp")),
+        None => Ok(operations),
+    }
 }
 
 fn copy_size(document: &Value, operation: &PatchOperation) -> usize {
@@ -82,5 +101,10 @@ mod tests {
         let error = apply(&mut json!({"a": "b".repeat(100)}), &doubling.into()).unwrap_err();
         assert!(matches!(error, PatchError::Rejected(_)));
         assert!(matches!(apply(&mut json!({}), &json!({})), Err(PatchError::Malformed(_))));
+        assert!(matches!(apply(&mut json!({}), &json!([1])), Err(PatchError::Malformed(_))));
+        for odd in [json!({"op": "brew", "path": "/a"}), json!({"op": "add", "value": 1})] {
+            let error = apply(&mut json!({}), &json!([odd])).unwrap_err();
+            assert!(matches!(error, PatchError::Rejected(_)), "{odd}");
+        }
     }
 }

@@ -19,8 +19,9 @@ pub enum PatchError {
     /// More than [`MAX_OPERATIONS`].
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooManyOperations(usize),
-    /// The patch is fine, but not for this object (a failed `test`, a missing path).
-    #[error("the server rejected our request due to an error in our request: {0}")]
+    /// The patch is one, but not for this object (a failed `test`, a missing path); clients are
+    /// not told the cause.
+    #[error("the server rejected our request due to an error in our request")]
     Rejected(String),
 }
 

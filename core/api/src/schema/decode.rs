@@ -379,13 +379,20 @@ fn zero(kind: &FieldType) -> Value {
 fn found(value: &Value, kind: &FieldType) -> String {
     let number_wanted = matches!(kind, FieldType::Int32 | FieldType::Int64);
     match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "bool".into(),
         Value::Number(number) if number_wanted => format!("number {number}"),
-        Value::Number(_) => "number".into(),
-        Value::String(_) => "string".into(),
-        Value::Array(_) => "array".into(),
-        Value::Object(_) => "object".into(),
+        other => json_type(other).into(),
+    }
+}
+
+/// A value's JSON type, as messages name it.
+pub fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

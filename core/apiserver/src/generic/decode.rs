@@ -83,16 +83,18 @@ pub fn yaml(bytes: &[u8]) -> Result<Yaml, String> {
     {
         return Ok(Yaml { value: parsed.value, complaint: None });
     }
-    let failed = |error: &dyn std::fmt::Display| format!("yaml: {error}");
+    let failed = |error: &dyn std::fmt::Display| {
+        format!("yaml: {}", error.to_string().lines().next().unwrap_or_default())
+    };
     let text = std::str::from_utf8(bytes).map_err(|error| failed(&error))?;
     let error = match serde_saphyr::from_str(text) {
         Ok(value) => return Ok(Yaml { value, complaint: None }),
         Err(error) => error,
     };
-    let Some(complaint) = repeated_key(&error) else { return Err(failed(&error)) };
+    let Some(complaint) = repeated_key(&error) else { return Err(failed(error.without_snippet())) };
     let last_wins = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-    let value =
-        serde_saphyr::from_str_with_options(text, last_wins).map_err(|error| failed(&error))?;
+    let value = serde_saphyr::from_str_with_options(text, last_wins)
+        .map_err(|error| failed(error.without_snippet()))?;
     Ok(Yaml { value, complaint: Some(complaint) })
 }
 

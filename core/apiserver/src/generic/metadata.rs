@@ -15,6 +15,14 @@ const ANNOTATIONS_MAX: usize = 256 << 10;
 const SERVERS: [&str; 5] =
     ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
+/// What an owner reference must have, and the complaint where it has not.
+const OWNER_FIELDS: [(&str, &str); 4] = [
+    ("apiVersion", "version must not be empty"),
+    ("kind", "must not be empty"),
+    ("name", "must not be empty"),
+    ("uid", "must not be empty"),
+];
+
 /// Puts an object into the request's namespace and takes the namespace away from cluster-scoped
 /// kinds; an object that names another namespace or name than the path is a 400.
 pub fn place(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiError> {
@@ -117,19 +125,32 @@ pub fn validate(served: &Served, obj: &Value) -> Vec<FieldError> {
     }
     errors.extend(validate_labels(obj));
     errors.extend(validate_annotations(obj));
-    errors.extend(validate_finalizers(obj));
+    errors.extend(validate_finalizers(served, obj));
     errors.extend(validate_owners(obj));
     errors
 }
 
 fn validate_name(served: &Served, obj: &Value) -> Vec<FieldError> {
+    let mut errors = validate_name_base(served, meta::generate_name_base(obj));
     let name = meta::name(obj);
     if name.is_empty() {
-        let why = "name or generateName is required";
-        return vec![FieldError::required("metadata.name", why)];
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+        return errors;
     }
     let why = served.strategy.validate_name(name).into_iter();
-    why.map(|why| FieldError::invalid("metadata.name", name, why)).collect()
+    errors.extend(why.map(|why| FieldError::invalid("metadata.name", name, why)));
+    errors
+}
+
+/// What a name is generated from must be valid in front of the rest, so it may end in a dash.
+fn validate_name_base(served: &Served, base: &str) -> Vec<FieldError> {
+    let masked = match base.strip_suffix('-') {
+        Some(rest) if !rest.is_empty() => format!("{rest}a"),
+        _ if base.is_empty() => return Vec::new(),
+        _ => base.to_string(),
+    };
+    let why = served.strategy.validate_name(&masked).into_iter();
+    why.map(|why| FieldError::invalid("metadata.generateName", base, why)).collect()
 }
 
 fn validate_labels(obj: &Value) -> Vec<FieldError> {
@@ -158,11 +179,16 @@ fn validate_annotations(obj: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_finalizers(obj: &Value) -> Vec<FieldError> {
+fn validate_finalizers(served: &Served, obj: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for name in meta::finalizers(obj) {
+    for (at, name) in meta::finalizers(obj).enumerate() {
         let why = names::qualified_name(name).into_iter();
         errors.extend(why.map(|why| FieldError::invalid("metadata.finalizers", name, why)));
+        let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(&name);
+        if !served.is_custom() && !standard && !name.contains('/') {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("metadata.finalizers[{at}]"), name, why));
+        }
     }
     let both = ["orphan", "foregroundDeletion"];
     if both.iter().all(|name| meta::finalizers(obj).any(|own| own == *name)) {
@@ -177,19 +203,36 @@ fn list(obj: &Value) -> Value {
 }
 
 fn validate_owners(obj: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+    let path = "metadata.ownerReferences";
     let owners = meta::owner_references(obj);
-    for (at, owner) in owners.iter().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if meta::str_at(owner, &[field]).is_empty() {
-                let path = format!("metadata.ownerReferences[{at}].{field}");
-                errors.push(FieldError::invalid(path, "", format!("{field} must not be empty")));
-            }
+    let mut errors: Vec<_> = owners.iter().flat_map(validate_owner).collect();
+    let mut controllers = owners.iter().filter(|owner| meta::bool_at(owner, &["controller"]));
+    if let (Some(first), Some(second)) = (controllers.next(), controllers.next()) {
+        let name = |owner| {
+            format!("{}/{}", meta::str_at(owner, &["kind"]), meta::str_at(owner, &["name"]))
+        };
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references \
+             for {} and {}",
+            name(first),
+            name(second)
+        );
+        errors.push(FieldError::invalid(path, owners.to_vec(), why));
+    }
+    errors
+}
+
+fn validate_owner(owner: &Value) -> Vec<FieldError> {
+    let path = "metadata.ownerReferences";
+    let mut errors = Vec::new();
+    for (field, why) in OWNER_FIELDS {
+        if meta::str_at(owner, &[field]).is_empty() {
+            errors.push(FieldError::invalid(format!("{path}.{field}"), "", why));
         }
     }
-    if owners.iter().filter(|owner| meta::bool_at(owner, &["controller"])).count() > 1 {
-        let why = "Only one reference can have Controller set to true.";
-        errors.push(FieldError::invalid("metadata.ownerReferences", owners.to_vec(), why));
+    if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
+        let why = "/v1, Kind=Event is disallowed from being an owner";
+        errors.push(FieldError::invalid(path, owner.clone(), why));
     }
     errors
 }
@@ -268,13 +311,27 @@ mod tests {
 
     #[test]
     fn bad_metadata_is_told_field_by_field() {
-        let obj = json!({"metadata": {"name": "Not_Good", "namespace": "n",
-            "labels": {"a b": "c", "ok": "-"}, "finalizers": ["no slash/x/y"],
-            "ownerReferences": [{"kind": "A"}]}});
-        let paths: Vec<_> = validate(&pods(), &obj).into_iter().map(|error| error.path).collect();
-        for path in ["metadata.name", "metadata.labels", "metadata.ownerReferences[0].uid"] {
-            assert!(paths.iter().any(|found| found == path), "{path} in {paths:?}");
+        let obj = json!({"metadata": {"name": "Not_Good", "namespace": "n", "generateName": "Q-",
+            "labels": {"a b": "c", "ok": "-"}, "finalizers": ["no slash/x/y", "bare"],
+            "ownerReferences": [{"kind": "A", "name": "a", "controller": true},
+                {"kind": "B", "name": "b", "controller": true}]}});
+        let errors = validate(&pods(), &obj);
+        let has = |path: &str, why: &str| {
+            errors.iter().any(|error| error.path == path && error.to_string().contains(why))
+        };
+        for (path, why) in [
+            ("metadata.name", "RFC 1123"),
+            ("metadata.generateName", "Invalid value: \"Q-\""),
+            ("metadata.labels", "Invalid value: \"a b\""),
+            ("metadata.finalizers", "no slash"),
+            ("metadata.finalizers[1]", "neither a standard finalizer name"),
+            ("metadata.ownerReferences.uid", "must not be empty"),
+            ("metadata.ownerReferences", "in references for A/a and B/b"),
+        ] {
+            assert!(has(path, why), "{path}: {why} in {errors:?}");
         }
+        let fine = json!({"metadata": {"name": "a", "namespace": "n", "generateName": "a-"}});
+        assert_eq!(validate(&pods(), &fine), []);
     }
 
     #[test]

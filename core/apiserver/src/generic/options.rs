@@ -328,7 +328,7 @@ impl Propagation {
                 FieldError::not_supported(
                     "propagationPolicy",
                     other,
-                    &["Background", "Foreground", "Orphan"],
+                    &["Foreground", "Background", "Orphan", "nil"],
                 ),
             )),
         }
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn write_options_know_their_values() {
         let parse =
-            |query| WriteOptions::parse(&Query::parse(query), "CreateOptions", "kubectl/v1");
+            |query: &str| WriteOptions::parse(&Query::parse(query), "CreateOptions", "kubectl/v1");
         let options = parse("dryRun=All&fieldValidation=Strict").unwrap();
         assert!(options.dry_run && options.field_validation == FieldValidation::Strict);
         assert_eq!(options.field_manager, "kubectl");

@@ -1,6 +1,10 @@
 //! DELETE of one object.
 
+use hansa_api::field::FieldError;
+use hansa_api::gvk::GroupVersionKind;
 use hansa_api::meta;
+use hansa_api::schema::builtin;
+use hansa_api::schema::decode::conform;
 use hansa_api::status::ApiError;
 use http::{Response, StatusCode};
 use serde_json::Value;
@@ -11,6 +15,8 @@ use crate::generic::decode;
 use crate::generic::delete::Deleted;
 use crate::generic::options::{DeleteOptions, Propagation, dry_run_value};
 use crate::negotiate::body_format;
+
+const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = read_options(call, body).await?;
@@ -50,6 +56,23 @@ fn from_query(call: &Call) -> Result<DeleteOptions, ApiError> {
 
 /// Reads a meta/v1 `DeleteOptions`.
 pub(super) fn from_body(body: &Value) -> Result<DeleteOptions, ApiError> {
+    let body = &checked(body)?;
+    for value in meta::list_at(body, &["dryRun"]) {
+        dry_run_value("DeleteOptions", value.as_str().unwrap_or_default())?;
+    }
+    let text = |path: &[&str]| Some(meta::str_at(body, path).to_string()).filter(|t| !t.is_empty());
+    let grace = meta::int_at(body, &["gracePeriodSeconds"]);
+    Ok(DeleteOptions {
+        dry_run: !meta::list_at(body, &["dryRun"]).is_empty(),
+        grace_period_seconds: grace.map(|seconds| if seconds < 0 { 1 } else { seconds }),
+        propagation: propagation(body)?,
+        uid: text(&["preconditions", "uid"]),
+        resource_version: text(&["preconditions", "resourceVersion"]),
+    })
+}
+
+/// A `DeleteOptions` with the right types: an option that is misread must not delete.
+fn checked(body: &Value) -> Result<Value, ApiError> {
     if !body.is_object() {
         return Err(ApiError::bad_request("the body must be a DeleteOptions object"));
     }
@@ -59,30 +82,25 @@ pub(super) fn from_body(body: &Value) -> Result<DeleteOptions, ApiError> {
             meta::kind(body)
         )));
     }
-    for value in meta::list_at(body, &["dryRun"]) {
-        dry_run_value("DeleteOptions", value.as_str().unwrap_or_default())?;
+    let mut body = body.clone();
+    if let Some(id) = builtin().type_named(OPTIONS) {
+        let kind = GroupVersionKind::new("", "v1", "DeleteOptions");
+        conform(builtin(), id, &mut body).map_err(|error| error.for_kind(&kind))?;
     }
-    let text = |path: &[&str]| Some(meta::str_at(body, path).to_string()).filter(|t| !t.is_empty());
-    let policy = match text(&["propagationPolicy"]) {
-        Some(policy) => Some(Propagation::parse(&policy)?),
-        None => orphan_dependents(meta::at(body, &["orphanDependents"]).and_then(Value::as_bool)),
-    };
-    Ok(DeleteOptions {
-        dry_run: !meta::list_at(body, &["dryRun"]).is_empty(),
-        grace_period_seconds: grace(body)?,
-        propagation: policy,
-        uid: text(&["preconditions", "uid"]),
-        resource_version: text(&["preconditions", "resourceVersion"]),
-    })
+    Ok(body)
 }
 
-fn grace(body: &Value) -> Result<Option<i64>, ApiError> {
-    match meta::at(body, &["gracePeriodSeconds"]) {
-        None => Ok(None),
-        Some(value) => match value.as_i64() {
-            Some(seconds) => Ok(Some(seconds.max(if seconds < 0 { 1 } else { 0 }))),
-            None => Err(ApiError::bad_request("gracePeriodSeconds must be a whole number")),
-        },
+fn propagation(body: &Value) -> Result<Option<Propagation>, ApiError> {
+    let orphan = meta::at(body, &["orphanDependents"]).and_then(Value::as_bool);
+    match (meta::at(body, &["propagationPolicy"]).and_then(Value::as_str), orphan) {
+        (None, orphan) => Ok(orphan_dependents(orphan)),
+        (Some(policy), None) => Propagation::parse(policy).map(Some),
+        (Some(policy), Some(_)) => {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            let error = FieldError::invalid("propagationPolicy", policy, why);
+            let kind = GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions");
+            Err(ApiError::invalid(&kind, "", &[error]))
+        }
     }
 }
 
@@ -111,7 +129,10 @@ mod tests {
             json!([]),
             json!({"kind": "Pod"}),
             json!({"propagationPolicy": "Never"}),
+            json!({"propagationPolicy": "Orphan", "orphanDependents": true}),
             json!({"gracePeriodSeconds": "soon"}),
+            json!({"preconditions": {"uid": 1}}),
+            json!({"preconditions": "none"}),
             json!({"dryRun": ["Some"]}),
         ] {
             assert!(from_body(&bad).is_err(), "{bad}");

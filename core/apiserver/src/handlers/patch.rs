@@ -4,7 +4,8 @@ use bytes::Bytes;
 use hansa_api::field::FieldError;
 use hansa_api::gvk::GroupVersionKind;
 use hansa_api::patch::{PatchError, json, merge, strategic};
-use hansa_api::schema::{TypeId, builtin, decode::DecodeError};
+use hansa_api::schema::decode::{DecodeError, conform, json_type};
+use hansa_api::schema::{TypeId, builtin};
 use hansa_api::status::ApiError;
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
@@ -77,10 +78,17 @@ impl Patch {
             ApiError::bad_request(format!("error decoding patch: {error}"))
         };
         let patch: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+        if media == JSON_PATCH {
+            json::check(&patch).map_err(|error| malformed(&error))?;
+            return Ok(Self::Json(patch));
+        }
+        if !patch.is_object() {
+            return Err(malformed(&format!(
+                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                json_type(&patch)
+            )));
+        }
         match (media, strategic) {
-            (JSON_PATCH, _) if patch.is_array() => Ok(Self::Json(patch)),
-            (JSON_PATCH, _) => Err(malformed(&"a JSON patch must be a list of operations")),
-            _ if !patch.is_object() => Err(malformed(&"a merge patch must be a JSON object")),
             (STRATEGIC_PATCH, Some(id)) => Ok(Self::Strategic(id, patch)),
             _ => Ok(Self::Merge(patch)),
         }
@@ -95,6 +103,14 @@ impl Patch {
             Self::Strategic(id, patch) => strategic::apply(builtin(), *id, &mut obj, patch)?,
         }
         Ok(obj)
+    }
+
+    /// What a refusal shows: a strategic patch itself, or what another one made of the object.
+    fn shown(&self, result: &Value) -> String {
+        match self {
+            Self::Strategic(_, patch) => go_text(patch),
+            _ => result.to_string(),
+        }
     }
 }
 
@@ -115,23 +131,96 @@ fn patched(
 ) -> Result<(Value, Vec<String>), ApiError> {
     let mut obj = patch.apply(old)?;
     decode::check_type(&served.resource, &mut obj)?;
-    let kind = decode::kind_of(&served.resource);
-    let refuse = |obj: &Value, why: String| {
-        let error = FieldError::invalid("patch", obj.to_string(), why);
+    let before = obj.clone();
+    let refuse = |why: String| {
+        let value = patch.shown(&before);
+        let error = FieldError::invalid("patch", value, why);
         ApiError::invalid(&GroupVersionKind::default(), "", &[error])
     };
-    let before = obj.clone();
-    let unknown = served
-        .strategy
-        .prune(&served.resource, &mut obj)
-        .map_err(|error| refuse(&before, error.message))?;
+    let unknown = match patch {
+        Patch::Strategic(id, _) => {
+            conform(builtin(), *id, &mut obj).map_err(|error| refuse(unconverted(&error)))?
+        }
+        _ => {
+            let pruned = served.strategy.prune(&served.resource, &mut obj);
+            pruned.map_err(|error| refuse(error.message))?
+        }
+    };
     match validation {
         FieldValidation::Ignore => Ok((obj, Vec::new())),
         FieldValidation::Strict if !unknown.is_empty() => {
-            let error = DecodeError::Strict(unknown);
-            tracing::debug!(kind = %kind, %error, "patch refused");
-            Err(refuse(&before, error.to_string()))
+            Err(refuse(DecodeError::Strict(unknown).to_string()))
         }
         _ => Ok((obj, unknown)),
+    }
+}
+
+/// What upstream says where a strategic patch leaves a value of another type: it converts trees
+/// there, and reads JSON elsewhere.
+fn unconverted(error: &DecodeError) -> String {
+    let DecodeError::Type { found, expected, .. } = error else { return error.to_string() };
+    let from = match found.split(' ').next().unwrap_or_default() {
+        "number" if found.contains('.') => "float64",
+        "number" => "int64",
+        "array" => "slice",
+        "object" => "map",
+        simple => simple,
+    };
+    match expected.as_str() {
+        list if list.starts_with("[]") => format!("cannot restore slice from {from}"),
+        map if map.starts_with("map[") => format!("cannot restore map from {from}"),
+        "intstr.IntOrString" => error.to_string(),
+        object if object.contains('.') => format!("cannot restore struct from: {from}"),
+        "string" if from == "int64" => format!("cannot convert {from} to {expected}"),
+        "int32" | "int64" if from == "float64" => format!("cannot convert {from} to {expected}"),
+        simple => format!("unrecognized type: {simple}"),
+    }
+}
+
+/// A tree as Go prints it: `map[a:[1 b] c:<nil>]`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(key, _)| key.as_str());
+            let texts = fields.iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
+            format!("map[{}]", texts.collect::<Vec<_>>().join(" "))
+        }
+        simple => simple.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_strategic_patch_that_does_not_fit_is_shown_as_it_came() {
+        let kind = GroupVersionKind::new("apps", "v1", "Deployment");
+        let id = builtin().type_of(&kind).expect("it is built in");
+        let cases = [
+            (json!({"replicas": "x"}), "map[spec:map[replicas:x]]", "unrecognized type: int32"),
+            (json!({"paused": 1}), "map[spec:map[paused:1]]", "unrecognized type: bool"),
+            (json!({"template": []}), "map[spec:map[template:[]]]", "struct from: slice"),
+            (
+                json!({"template": {"spec": {"hostname": 5}}}),
+                "map[spec:map[template:map[spec:map[hostname:5]]]]",
+                "cannot convert int64 to string",
+            ),
+        ];
+        for (spec, shown, why) in cases {
+            let patch = Patch::Strategic(id, json!({"spec": spec}));
+            let mut obj = json!({"spec": spec});
+            let error = unconverted(&conform(builtin(), id, &mut obj).unwrap_err());
+            assert_eq!(patch.shown(&Value::Null), shown);
+            assert!(error.contains(why), "{shown}: {error}");
+        }
     }
 }
