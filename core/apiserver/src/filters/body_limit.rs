@@ -12,6 +12,16 @@ use crate::request_info::query_value;
 /// The largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 3 << 20;
 
+const UNITS_SECS: [(&str, f64); 7] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("ms", 1e-3),
+    ("h", 3600.0),
+    ("m", 60.0),
+    ("s", 1.0),
+];
+
 /// Reads the body; 413 if it is too large, 400 if the client breaks off.
 pub(super) async fn collect(request: Request<Body>) -> Result<Request<Body>, ApiError> {
     if request.body().is_end_stream() {
@@ -26,25 +36,49 @@ pub(super) async fn collect(request: Request<Body>) -> Result<Request<Body>, Api
 }
 
 /// How long the request may take: the server's limit, or less if `?timeout=` says so.
-pub(super) fn deadline(uri: &Uri, limit: Duration) -> Duration {
-    let asked = query_value(uri.query().unwrap_or_default(), "timeout");
-    asked.and_then(|text| parse_duration(&text)).map_or(limit, |asked| asked.min(limit))
+///
+/// # Errors
+/// 400 if that is no duration.
+pub(super) fn deadline(uri: &Uri, limit: Duration) -> Result<Duration, ApiError> {
+    let asked = query_value(uri.query().unwrap_or_default(), "timeout").unwrap_or_default();
+    if asked.is_empty() {
+        return Ok(limit);
+    }
+    match parse_duration(&asked) {
+        Ok(asked) if asked.is_zero() => Ok(limit),
+        Ok(asked) => Ok(asked.min(limit)),
+        Err(why) => Err(ApiError::bad_request(format!(
+            "invalid timeout specified in the request URL - time: {why} {asked:?}"
+        ))),
+    }
 }
 
-/// Go's durations as clients write them: `34s`, `1m30s`, `500ms`; zero means none.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Go's durations as clients write them: `34s`, `1m30s`, `500ms`; none are below zero here.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || "invalid duration".to_string();
+    let is_number = |char: char| char.is_ascii_digit() || char == '.';
     let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let (unit, factor) = [("ms", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0)]
-            .into_iter()
-            .find(|(unit, _)| rest[digits..].starts_with(unit))?;
-        total += number * factor;
-        rest = &rest[digits + unit.len()..];
+    let mut rest = text.trim_start_matches(['+', '-']);
+    if rest.is_empty() {
+        return Err(invalid());
     }
-    (total > 0.0).then(|| Duration::try_from_secs_f64(total).ok()).flatten()
+    while rest != "0" && !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
+        let number: f64 = number.parse().map_err(|_| invalid())?;
+        total += number * unit_secs(unit)?;
+        rest = tail;
+    }
+    let total = if text.starts_with('-') { 0.0 } else { total };
+    Duration::try_from_secs_f64(total).map_err(|_| invalid())
+}
+
+fn unit_secs(unit: &str) -> Result<f64, String> {
+    if unit.is_empty() {
+        return Err("missing unit in duration".to_string());
+    }
+    let known = UNITS_SECS.into_iter().find(|(name, _)| *name == unit);
+    known.map(|(_, secs)| secs).ok_or_else(|| format!("unknown unit {unit:?} in duration"))
 }
 
 #[cfg(test)]
@@ -66,11 +100,26 @@ mod tests {
     fn a_client_may_ask_for_less_time_only() {
         let limit = Duration::from_secs(60);
         let of = |query: &str| deadline(&format!("/x?{query}").parse().unwrap(), limit);
-        assert_eq!(of("timeout=5s"), Duration::from_secs(5));
-        assert_eq!(of("timeout=1m30s"), limit);
-        assert_eq!(of("timeout=500ms"), Duration::from_millis(500));
-        assert_eq!(of("timeout=0s"), limit);
-        assert_eq!(of("timeout=soon"), limit);
-        assert_eq!(of("timeout=s"), limit);
+        for (query, secs) in [
+            ("", 60.0),
+            ("timeout=5s", 5.0),
+            ("timeout=1m30s", 60.0),
+            ("timeout=500ms", 0.5),
+            ("timeout=0s", 60.0),
+            ("timeout=0", 60.0),
+            ("timeout=-1h", 60.0),
+        ] {
+            assert_eq!(of(query).unwrap(), Duration::from_secs_f64(secs), "{query}");
+        }
+        for (query, why) in [
+            ("timeout=soon", "time: invalid duration \"soon\""),
+            ("timeout=s", "time: invalid duration \"s\""),
+            ("timeout=5", "time: missing unit in duration \"5\""),
+            ("timeout=5y", "time: unknown unit \"y\" in duration \"5y\""),
+            ("timeout=1e999s", "time: "),
+        ] {
+            let error = of(query).unwrap_err();
+            assert!(error.code == 400 && error.message.contains(why), "{query}: {error}");
+        }
     }
 }

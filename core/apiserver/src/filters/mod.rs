@@ -83,7 +83,10 @@ async fn within_limits(
         Ok(permit) => permit,
         Err(error) => return responses::error(&error),
     };
-    let deadline = body_limit::deadline(request.uri(), server.config.request_timeout);
+    let deadline = match body_limit::deadline(request.uri(), server.config.request_timeout) {
+        Ok(deadline) => deadline,
+        Err(error) => return responses::error(&error),
+    };
     let work = async {
         match read_body(request).await {
             Ok(request) => crate::server::route(server, info, request).await,

@@ -5,21 +5,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ApiServer;
 use super::tls::ServingTls;
 use crate::authn::x509::Peer;
-use crate::body::{Body, boxed};
+use crate::body::{Body, boxed, empty};
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// What those get who speak HTTP without TLS, as upstream answers them.
+const NOT_HTTPS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection: a client's watches and requests share it.
 const MAX_STREAMS: u32 = 1000;
@@ -76,8 +83,7 @@ async fn connection(
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, tls.acceptor().accept(stream)).await;
-    let stream = match handshake {
+    let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, handshake(stream, &tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%from, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%from, "TLS handshake took too long"),
@@ -97,6 +103,26 @@ async fn connection(
     if let Err(error) = result {
         tracing::debug!(%from, %error, "connection ended");
     }
+}
+
+async fn handshake(
+    mut stream: TcpStream,
+    tls: &ServingTls,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    if !is_plain_http(&stream).await? {
+        return tls.acceptor().accept(stream).await;
+    }
+    // Read first: closing a socket with unread bytes would take the answer back.
+    stream.read(&mut [0; 4096]).await.map(drop)?;
+    stream.write_all(NOT_HTTPS).await?;
+    stream.shutdown().await?;
+    Err(std::io::Error::other("the client speaks HTTP without TLS"))
+}
+
+async fn is_plain_http(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut head = [0; 5];
+    let seen = stream.peek(&mut head).await?;
+    Ok([b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"].iter().any(|one| one[..] == head[..seen]))
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -120,5 +146,15 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(boxed);
     request.extensions_mut().insert(peer);
-    Ok(server.handle(request, None).await)
+    let head = *request.method() == Method::HEAD;
+    let response = server.handle(request, None).await;
+    Ok(if head { without_body(response) } else { response })
+}
+
+/// The answer to HEAD: GET's, except for the body. HTTP/2 clients break off if there is one.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| empty())
 }

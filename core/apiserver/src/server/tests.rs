@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::tls::{Material, ServingTls};
@@ -291,7 +292,24 @@ async fn http2_is_spoken_and_too_large_bodies_are_refused() {
     let request = Request::post(&url).body(full(large)).unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), 413);
     let request = Request::get(&url).body(empty()).unwrap();
-    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    let got = sender.send_request(request).await.unwrap();
+    assert_eq!(got.status(), 200);
+    let length = got.headers()["content-length"].clone();
+    let request = Request::head(&url).body(empty()).unwrap();
+    let head = sender.send_request(request).await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &length));
+    assert!(head.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn who_forgets_tls_is_told() {
+    let cluster = Cluster::start().await;
+    let mut stream = TcpStream::connect(cluster.address).await.unwrap();
+    stream.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 400 "), "{answer}");
+    assert!(answer.contains("Client sent an HTTP request to an HTTPS server."), "{answer}");
 }
 
 #[tokio::test]

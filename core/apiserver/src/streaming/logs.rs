@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use hansa_api::field::FieldError;
+use hansa_api::gvk::GroupVersionKind;
 use hansa_api::{ApiError, meta};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 
 use super::sessions::{container_of, encode, pod_of, to_kubelet, with_query};
 use crate::body::Body;
+use crate::generic::options::Query;
 use crate::request_info::{RequestInfo, query_pairs};
 use crate::server::ApiServer;
 
@@ -22,7 +25,12 @@ const OPTIONS: [&str; 8] = [
     "limitBytes",
     "stream",
 ];
-const NUMBERS: [(&str, i64); 3] = [("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)];
+/// Numbers, the least that each may be, and what is said of less.
+const NUMBERS: [(&str, i64, &str); 3] = [
+    ("tailLines", 0, "must be greater than or equal to 0"),
+    ("limitBytes", 1, "must be greater than 0"),
+    ("sinceSeconds", 1, "must be greater than 0"),
+];
 
 /// Streams a log.
 pub(super) async fn handle(
@@ -31,7 +39,8 @@ pub(super) async fn handle(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let query = request.uri().query().unwrap_or_default();
-    let options = kubelet_query(query)?;
+    check(query, &info.name)?;
+    let options = kubelet_query(query);
     let asked = query_pairs(query).find(|(key, _)| key == "container").map(|(_, name)| name);
     let pod = pod_of(server, info).await?;
     let container = container_of(&pod, asked.as_deref())?;
@@ -42,21 +51,30 @@ pub(super) async fn handle(
     Ok(response)
 }
 
-/// Checks the options and keeps those that are for the kubelet.
-fn kubelet_query(query: &str) -> Result<String, ApiError> {
-    let mut out = Vec::new();
-    for (key, value) in query_pairs(query).filter(|(key, _)| OPTIONS.contains(&key.as_str())) {
-        if let Some((_, least)) = NUMBERS.iter().find(|(name, _)| *name == key) {
-            let fits = value.parse::<i64>().is_ok_and(|number| number >= *least);
-            if !fits {
-                return Err(ApiError::bad_request(format!(
-                    "{key}: Invalid value: {value:?}: must be greater than or equal to {least}"
-                )));
-            }
+/// Refuses options that no log can be read with.
+fn check(query: &str, pod: &str) -> Result<(), ApiError> {
+    let query = Query::parse(query);
+    let mut errors = Vec::new();
+    for (name, least, why) in NUMBERS {
+        if let Some(number) = query.number::<i64>(name)?.filter(|number| *number < least) {
+            errors.push(FieldError::invalid(name, number, why));
         }
-        out.push(format!("{key}={}", encode(&value)));
     }
-    Ok(out.join("&"))
+    if !query.text("sinceTime").is_empty() && !query.text("sinceSeconds").is_empty() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("", why));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&GroupVersionKind::new("", "v1", "PodLogOptions"), pod, &errors))
+}
+
+/// The options that are for the kubelet.
+fn kubelet_query(query: &str) -> String {
+    let options = query_pairs(query).filter(|(key, _)| OPTIONS.contains(&key.as_str()));
+    let texts = options.map(|(key, value)| format!("{key}={}", encode(&value)));
+    texts.collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -66,8 +84,16 @@ mod tests {
     #[test]
     fn only_log_options_reach_the_kubelet_and_bad_numbers_do_not() {
         let query = "container=x&follow=true&tailLines=10&insecureSkipTLSVerifyBackend=true";
-        assert_eq!(kubelet_query(query).unwrap(), "follow=true&tailLines=10");
-        assert_eq!(kubelet_query("tailLines=-1").unwrap_err().code, 400);
-        assert_eq!(kubelet_query("sinceSeconds=x").unwrap_err().code, 400);
+        assert_eq!(kubelet_query(query), "follow=true&tailLines=10");
+        assert!(check(query, "p").is_ok());
+        for (query, code, why) in [
+            ("tailLines=-1", 422, "tailLines: Invalid value: -1"),
+            ("sinceSeconds=0", 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
+            ("sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z", 422, "at most one of"),
+            ("sinceSeconds=x", 400, "invalid syntax"),
+        ] {
+            let error = check(query, "p").unwrap_err();
+            assert!(error.code == code && error.message.contains(why), "{query}: {error}");
+        }
     }
 }

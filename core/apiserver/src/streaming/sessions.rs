@@ -7,7 +7,7 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use super::transport::{connect_kubelet, kubelet_of};
-use super::tunnel::{forward, refusal};
+use super::tunnel::{forward, is_upgrade, refusal};
 use crate::body::Body;
 use crate::objects::Objects;
 use crate::request_info::{RequestInfo, query_pairs};
@@ -25,6 +25,9 @@ pub(super) async fn handle(
     let pod = pod_of(server, info).await?;
     let query = request.uri().query().unwrap_or_default();
     let path = session_path(info, &pod, query)?;
+    if !is_upgrade(request.headers()) {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
     to_kubelet(server, &pod, &path, request).await
 }
 

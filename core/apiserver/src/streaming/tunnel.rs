@@ -55,7 +55,8 @@ pub(super) async fn forward(
     Ok(response.map(boxed))
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
+/// Whether the client asks for another protocol on its connection.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     let connection = headers.get_all(header::CONNECTION).into_iter();
     let mut tokens = connection.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
     headers.contains_key(header::UPGRADE)
