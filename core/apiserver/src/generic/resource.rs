@@ -43,6 +43,8 @@ pub struct Resource {
     pub storage_prefix: Str,
     /// The `apiVersion` that objects are stored with (`apps/v1`).
     pub storage_version: Str,
+    /// What every answer warns of.
+    pub deprecation: Option<Str>,
 }
 
 /// One subresource.
@@ -80,6 +82,7 @@ impl Resource {
             namespaced: false,
             verbs: ALL_VERBS.iter().map(|verb| Str::Borrowed(verb)).collect(),
             subresources: Vec::new(),
+            deprecation: None,
             group,
             version,
             kind,
@@ -145,6 +148,12 @@ impl Resource {
     pub fn stored_as(mut self, prefix: impl Into<Str>, api_version: impl Into<Str>) -> Self {
         self.storage_prefix = prefix.into();
         self.storage_version = api_version.into();
+        self
+    }
+
+    /// Warns everybody who uses it.
+    pub fn deprecated(mut self, warning: impl Into<Str>) -> Self {
+        self.deprecation = Some(warning.into());
         self
     }
 

@@ -99,7 +99,9 @@ async fn answer(
     };
     call.check_verb()?;
     let warnings = call.warnings.clone();
+    let deprecation = call.served.resource.deprecation.clone();
     let mut response = call.run(body).await.unwrap_or_else(|error| crate::responses::error(&error));
+    respond::warn(&mut response, deprecation.iter());
     respond::warn(&mut response, warnings.take().iter());
     Ok(response)
 }
@@ -121,7 +123,7 @@ fn check_scope(resource: &Resource, info: &RequestInfo) -> Result<(), ApiError> 
     }
     match (placed, info.verb.as_str()) {
         (true, _) | (false, "list" | "watch") => Ok(()),
-        (false, "create" | "deletecollection") => Err(not_allowed()),
+        (false, "create" | "deletecollection" | "") => Err(not_allowed()),
         (false, _) => Err(ApiError::no_such_resource()),
     }
 }

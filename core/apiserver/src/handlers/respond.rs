@@ -142,9 +142,10 @@ pub(crate) fn streaming(chunks: impl Stream<Item = Bytes> + Send + 'static) -> B
 }
 
 /// Adds `Warning: 299` headers (RFC 7234), as `kubectl` prints them.
-pub(crate) fn warn<'a>(response: &mut Response<Body>, texts: impl Iterator<Item = &'a String>) {
+pub(crate) fn warn(response: &mut Response<Body>, texts: impl Iterator<Item: AsRef<str>>) {
     for text in texts {
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        let quoted =
+            text.as_ref().replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);
         }

@@ -1,5 +1,7 @@
 //! `scale`: a kind's replicas as an autoscaling/v1 `Scale`.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use hansa_api::field::FieldError;
 use hansa_api::gvk::GroupVersionKind;
@@ -8,19 +10,47 @@ use hansa_api::schema::{builtin, decode::conform};
 use hansa_api::selector::Selector;
 use hansa_api::status::ApiError;
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::apply::{self, Apply};
 use super::patch::Patch;
 use super::{Call, read_body};
 use crate::body::Body;
+use crate::generic::catalog::Served;
 use crate::generic::context::Context;
 use crate::generic::decode;
 use crate::generic::managed_fields::ScaleFields;
 use crate::generic::options::WriteOptions;
-use crate::generic::strategy::ScalePaths;
+use crate::generic::resource::Resource;
+use crate::generic::strategy::{Column, ScalePaths, Strategy};
+use crate::generic::table::{age, render};
 use crate::generic::update::Part;
 use crate::negotiate::{body_format, media_type};
+
+/// How a `Scale` is shown.
+static SCALES: LazyLock<Served> = LazyLock::new(|| {
+    Served::builtin(Resource::new("autoscaling", "v1", "Scale", "scales"), Scales)
+});
+
+struct Scales;
+
+impl Strategy for Scales {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::name(),
+            Column::of("Desired", "integer", "How many are wanted.", 0),
+            Column::of("Available", "integer", "How many there are.", 0),
+            Column::age(),
+        ]
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let number = |part: &str| meta::int_at(obj, &[part, "replicas"]).unwrap_or_default();
+        let age = age(obj, now);
+        vec![meta::name(obj).into(), number("spec").into(), number("status").into(), age.into()]
+    }
+}
 
 /// What turns the current `Scale` into the wanted one.
 enum Wish {
@@ -33,7 +63,8 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let paths = call.served.strategy.scale_paths().ok_or_else(ApiError::no_such_resource)?;
     if call.verb == "get" {
         let obj = call.registry.get(&call.served, &call.namespace, &call.name).await?;
-        return Ok(call.document(StatusCode::OK, &scale_of(&obj, &paths)));
+        let rendered = render(&SCALES, &scale_of(&obj, &paths), call.rendering()?);
+        return Ok(call.document(StatusCode::OK, &rendered));
     }
     let (wish, ctx) = read_wish(call, body).await?;
     let fields = ScaleFields::new(&call.registry, &call.served);

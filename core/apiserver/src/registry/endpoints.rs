@@ -17,8 +17,12 @@ use crate::generic::strategy::{Column, Strategy};
 /// How many addresses a cell shows.
 pub(super) const SHOWN: usize = 3;
 
+const DEPRECATION: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 pub(super) fn resource() -> Resource {
-    Resource::new("", "v1", "Endpoints", "endpoints").namespaced().short(&["ep"])
+    let endpoints = Resource::new("", "v1", "Endpoints", "endpoints");
+    endpoints.namespaced().short(&["ep"]).deprecated(DEPRECATION)
 }
 
 /// The strategy of Endpoints.

@@ -37,6 +37,10 @@ impl Strategy for Nodes {
             (None, Some(first)) => {
                 spec.insert("podCIDR".into(), first);
             }
+            // The old field means the list, too.
+            (Some(cidr), Some(first)) if cidr != first => {
+                spec.insert("podCIDRs".into(), json!([cidr]));
+            }
             _ => {}
         }
         if let Some(Value::Object(status)) = obj.get_mut("status")
@@ -199,5 +203,9 @@ mod tests {
         Nodes.default(&mut new);
         assert_eq!(Nodes.validate_update(&new, &old).len(), 2);
         assert!(Nodes.validate_update(&old, &json!({"spec": {}})).is_empty());
+        let mut patched = old.clone();
+        patched["spec"]["podCIDR"] = "10.0.1.0/24".into();
+        Nodes.default(&mut patched);
+        assert_eq!(Nodes.validate_update(&patched, &old).len(), 1);
     }
 }

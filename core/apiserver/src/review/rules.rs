@@ -15,7 +15,9 @@ pub(super) fn answer(question: &Question<'_>) -> Result<Value, ApiError> {
     }
     let mut rules = question.server.authorizer.rules_for(&question.user, namespace);
     if question.user.in_group(MASTERS) {
-        rules.splice(0..0, everything());
+        let all = everything();
+        rules.retain(|rule| !all.contains(rule));
+        rules.splice(0..0, all);
     }
     let (paths, resources): (Vec<Rule>, Vec<Rule>) =
         rules.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());

@@ -66,6 +66,20 @@ pub(super) fn pair_cluster_ips(obj: &mut Value) {
     }
 }
 
+/// A client that changes `clusterIP` alone means `clusterIPs`, too.
+pub(super) fn follow_cluster_ip(obj: &mut Value, old: &Value) {
+    let single = str_at(obj, &["spec", "clusterIP"]).to_owned();
+    let list = |service: &Value| list_at(service, &["spec", "clusterIPs"]).to_vec();
+    if single == str_at(old, &["spec", "clusterIP"]) || list(obj) != list(old) {
+        return;
+    }
+    let spec = fields_mut(obj, &["spec"]);
+    match single.is_empty() {
+        true => spec.remove("clusterIPs"),
+        false => spec.insert("clusterIPs".into(), json!([single])),
+    };
+}
+
 /// A client that leaves out what was allocated keeps it.
 pub(super) fn keep_allocated(obj: &mut Value, old: &Value) {
     if has_cluster_ip(old) && has_cluster_ip(obj) {
@@ -128,7 +142,8 @@ fn keep_node_ports(obj: &mut Value, old: &Value) {
 /// A Service that changes its type gives up what the new type does not have.
 pub(super) fn drop_unneeded(obj: &mut Value, old: &Value) {
     let same = |obj: &Value, field: &str| obj["spec"].get(field) == old["spec"].get(field);
-    if has_cluster_ip(old) && !has_cluster_ip(obj) && same(obj, "clusterIP") {
+    let cleared = str_at(obj, &["spec", "clusterIP"]).is_empty();
+    if has_cluster_ip(old) && !has_cluster_ip(obj) && (cleared || same(obj, "clusterIP")) {
         let spec = fields_mut(obj, &["spec"]);
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             spec.remove(field);

@@ -69,6 +69,7 @@ impl Strategy for Services {
     }
 
     fn prepare_update(&self, _: &Context, obj: &mut Value, old: &Value) {
+        defaults::follow_cluster_ip(obj, old);
         defaults::keep_allocated(obj, old);
         defaults::drop_unneeded(obj, old);
         defaults::pair_cluster_ips(obj);

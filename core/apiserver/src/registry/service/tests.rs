@@ -75,12 +75,25 @@ fn an_update_keeps_what_was_allocated() {
     assert!(plain["spec"]["ports"][0].get("nodePort").is_none());
     let mut moved = new.clone();
     moved["spec"]["clusterIP"] = "10.96.0.10".into();
-    moved["spec"]["clusterIPs"] = json!(["10.96.0.10"]);
+    services().prepare_update(&ctx, &mut moved, &old);
     let found = texts(&services().validate_update(&moved, &old));
     assert_eq!(
         found,
         [r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set"#]
     );
+}
+
+#[test]
+fn a_cleared_address_is_given_up_with_its_list() {
+    let old = service(json!({"type": "ClusterIP", "clusterIP": "10.96.0.9",
+        "clusterIPs": ["10.96.0.9"], "ports": [{"port": 80}]}));
+    let mut gone = old.clone();
+    gone["spec"]["clusterIP"] = "".into();
+    gone["spec"]["type"] = "ExternalName".into();
+    gone["spec"]["externalName"] = "a.b".into();
+    services().prepare_update(&Context::internal("update", "n", "web"), &mut gone, &old);
+    assert!(gone["spec"].get("clusterIPs").is_none(), "{gone}");
+    assert_eq!(texts(&services().validate_update(&gone, &old)), Vec::<String>::new());
 }
 
 #[test]
