@@ -6,13 +6,14 @@
 
 pub use kube;
 pub use kube::Client;
-pub use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+pub use kube::runtime::events::{Event, EventType, Reporter};
 
 mod informer;
 mod informers;
 mod key;
 mod leader;
 mod message;
+mod recorder;
 mod workers;
 mod workqueue;
 
@@ -21,5 +22,6 @@ pub use informers::Informers;
 pub use key::ObjectKey;
 pub use leader::{LeaderElector, LeaseTimes};
 pub use message::message_of;
+pub use recorder::Recorder;
 pub use workers::{Requeue, run_workers};
 pub use workqueue::Workqueue;

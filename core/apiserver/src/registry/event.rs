@@ -72,6 +72,16 @@ impl Strategy for Events {
         }
     }
 
+    /// Times that are not set are told as null: `kubectl get events --sort-by` needs the field.
+    fn default(&self, obj: &mut Value) {
+        let fields = as_fields_mut(obj);
+        for core in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+            let renamed = RENAMED.iter().find(|(name, _)| self.renamed && *name == core);
+            let name = renamed.map_or(core, |(_, other)| *other);
+            fields.entry(name).or_insert(Value::Null);
+        }
+    }
+
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| validate(check, obj))
     }
@@ -230,5 +240,12 @@ mod tests {
         assert_eq!(renamed.row(&other, now)[..4], ["60s", "Normal", "Started", "pod/p"]);
         renamed.to_hub(&mut other);
         assert_eq!(other, core);
+        renamed.from_hub(&mut other);
+        renamed.default(&mut other);
+        assert_eq!(other["deprecatedLastTimestamp"], Value::Null);
+        renamed.to_hub(&mut other);
+        let mut expected = core.clone();
+        Events { renamed: false }.default(&mut expected);
+        assert_eq!(other, expected);
     }
 }
