@@ -18,7 +18,9 @@ use super::Cluster;
 /// If the store cannot be read or the port is taken.
 pub async fn start(cluster: &Arc<Cluster>) -> Result<Arc<ApiServer>> {
     let dir = cluster.instance.dir.join("store");
-    let storage = open_store(&cluster.settings.etcd_servers, &dir).await;
+    // Clusters that share an etcd must not share their objects.
+    let prefix = format!("/{}", cluster.settings.name);
+    let storage = open_store(&cluster.settings.etcd_servers, &prefix, &dir).await;
     let storage = storage.context("failed to open the store")?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.settings.api_port));
     let listener =
@@ -44,11 +46,16 @@ pub async fn start(cluster: &Arc<Cluster>) -> Result<Arc<ApiServer>> {
     Ok(server)
 }
 
-/// The store: etcd if it has endpoints, else the embedded engine in `dir`.
+/// The store: etcd if it has endpoints, with keys that begin with `prefix`; else the embedded engine
+/// in `dir`.
 ///
 /// # Errors
 /// If the folder cannot be read or etcd does not answer.
-pub async fn open_store(etcd_servers: &[String], dir: &Path) -> Result<Arc<dyn Storage>> {
+pub async fn open_store(
+    etcd_servers: &[String],
+    prefix: &str,
+    dir: &Path,
+) -> Result<Arc<dyn Storage>> {
     if etcd_servers.is_empty() {
         let dir = dir.to_path_buf();
         let engine = tokio::task::spawn_blocking(move || {
@@ -56,7 +63,8 @@ pub async fn open_store(etcd_servers: &[String], dir: &Path) -> Result<Arc<dyn S
         });
         return Ok(Arc::new(engine.await??));
     }
-    let options = etcd::Options::new(etcd_servers.to_vec());
+    let options =
+        etcd::Options { prefix: prefix.to_owned(), ..etcd::Options::new(etcd_servers.to_vec()) };
     Ok(Arc::new(etcd::Etcd::connect(options).await?))
 }
 

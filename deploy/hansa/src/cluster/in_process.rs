@@ -34,7 +34,7 @@ impl Clients {
         self.client(identity::node(name))
     }
 
-    /// The API server's own client, for its readiness only.
+    /// The API server's own client: for its readiness, and for the kinds that it must define.
     pub fn admin(&self) -> Client {
         self.client(Arc::new(Identity::apiserver()))
     }

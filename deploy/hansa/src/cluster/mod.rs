@@ -78,6 +78,8 @@ async fn serve(instance: Instance, settings: Settings, network: Network) -> Resu
     tracing::info!(cluster = %cluster.settings.name, network = %network.pod_cidr(), "starting");
     let server = control_plane::start(&cluster).await?;
     let clients = in_process::Clients::new(server.clone());
+    // Before the roles are known everybody would be refused, and say so in the log.
+    server.ready().await;
     tokio::spawn(readiness::publish(cluster.clone(), server.clone(), clients.admin()));
     // The host compiles its guests at the first start: nodes need not wait for that.
     agents::start(&cluster, &clients)?;

@@ -66,6 +66,9 @@ pub struct ApiserverArgs {
     /// etcd's endpoints; without them the embedded store in --data-dir is used.
     #[arg(long, value_delimiter = ',')]
     etcd_servers: Vec<String>,
+    /// What all keys begin with in etcd, such as /league; clusters that share one need their own.
+    #[arg(long, default_value = "")]
+    etcd_prefix: String,
     /// The embedded store's folder.
     #[arg(long, default_value = "/var/lib/hansa/store")]
     data_dir: PathBuf,
@@ -260,7 +263,8 @@ fn read_text(path: &Path) -> Result<String> {
 async fn apiserver(args: ApiserverArgs, stop: CancellationToken) -> Result<()> {
     use hansa_apiserver::server::tls::{Material, ServingTls};
     use hansa_apiserver::server::{ApiServer, Config};
-    let storage = crate::cluster::open_store(&args.etcd_servers, &args.data_dir).await?;
+    let storage =
+        crate::cluster::open_store(&args.etcd_servers, &args.etcd_prefix, &args.data_dir).await?;
     let address = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = tokio::net::TcpListener::bind(address)
         .await
