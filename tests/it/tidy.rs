@@ -156,6 +156,138 @@ fn reaches(
     krate.uses.contains(to) || krate.uses.iter().any(|next| reaches(all, next, to, seen))
 }
 
+/// Everything that is built for this platform, with its licence.
+fn packages() -> Vec<Package> {
+    let mut command = MetadataCommand::new();
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let options = ["--locked", "--filter-platform", &platform].map(str::to_owned);
+    command.manifest_path(root().join("Cargo.toml")).other_options(options);
+    command.exec().expect("cargo metadata runs").packages
+}
+
+/// The words in quotation marks of `deny.toml` that follow `start`, up to `end`.
+fn deny_list(start: &str, end: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("deny.toml")).expect("it is there");
+    let list = text.split_once(start).and_then(|(_, rest)| rest.split_once(end));
+    let (list, _) = list.unwrap_or_else(|| panic!("deny.toml has {start:?}"));
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Whether an SPDX expression can be met with these licences; old ones separate by a slash.
+fn is_licensed(expression: &str, allowed: &[String]) -> bool {
+    let parts = |by| top_level(expression, by);
+    for or in [" OR ", "/"] {
+        if let Some((first, rest)) = parts(or) {
+            return is_licensed(first, allowed) || is_licensed(rest, allowed);
+        }
+    }
+    if let Some((first, rest)) = parts(" AND ") {
+        return is_licensed(first, allowed) && is_licensed(rest, allowed);
+    }
+    let expression = expression.trim();
+    match expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => is_licensed(inner, allowed),
+        None => allowed.iter().any(|one| one == expression),
+    }
+}
+
+/// Splits where the operator stands outside of brackets.
+fn top_level<'a>(expression: &'a str, operator: &str) -> Option<(&'a str, &'a str)> {
+    let outside = |at: usize| {
+        let before = &expression[..at];
+        before.matches('(').count() == before.matches(')').count()
+    };
+    let (at, _) = expression.match_indices(operator).find(|(at, _)| outside(*at))?;
+    Some((&expression[..at], &expression[at + operator.len()..]))
+}
+
+#[test]
+fn licences_are_allowed_ones() {
+    let allowed = deny_list("allow = [", "]");
+    let broken = packages().into_iter().filter_map(|package| {
+        let licence = package.license.unwrap_or_default();
+        (!is_licensed(&licence, &allowed)).then(|| format!("{}: {licence:?}", package.name))
+    });
+    assert_none("licences are those of deny.toml", broken.collect());
+    for (expression, expected) in
+        [("(MIT OR GPL-3.0) AND ISC", true), ("MIT AND GPL-3.0", false), ("GPL-3.0/MIT", true)]
+    {
+        assert_eq!(is_licensed(expression, &allowed), expected, "{expression}");
+    }
+}
+
+#[test]
+fn banned_packages_stay_out() {
+    let banned = deny_list("deny = [", "]");
+    // Between the names stand the reasons, which are no package's name.
+    let all = packages();
+    let broken = all.iter().filter(|package| banned.iter().any(|name| package.name == *name));
+    assert_none("deny.toml's bans hold", broken.map(|one| one.name.to_string()).collect());
+    let strangers = all.iter().filter(|one| {
+        one.source.as_ref().is_some_and(|source| !source.repr.contains("crates.io-index"))
+    });
+    assert_none("packages come from crates.io", strangers.map(|o| o.name.to_string()).collect());
+}
+
+/// The documents that say what lies where.
+const DOCUMENTS: [&str; 4] =
+    ["README.md", "ARCHITECTURE.md", "plugins/README.md", "deploy/samples/storefront/README.md"];
+
+/// `a/{b,c}/d` as `a/b/d` and `a/c/d`.
+fn expanded(path: &str) -> Vec<String> {
+    let Some((head, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let Some((names, tail)) = rest.split_once('}') else { return vec![path.to_owned()] };
+    names.split(',').flat_map(|name| expanded(&format!("{head}{name}{tail}"))).collect()
+}
+
+/// Paths that a text names: targets of links beside it, and what stands in backticks and begins
+/// with one of our folders.
+fn named_paths(document: &str, text: &str) -> Vec<String> {
+    let folder = Path::new(document).parent().expect("it lies somewhere");
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+    let links = links.map(|link| folder.join(link).to_string_lossy().into_owned());
+    let folders = ["core/", "plugins/", "agents/", "federation/", "deploy/", "tests/", "wit/"];
+    let quoted = text.split('`').skip(1).step_by(2);
+    let quoted = quoted.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+    let quoted = quoted.filter(|word| !word.contains([' ', '\n', '<']));
+    links.chain(quoted.flat_map(expanded)).collect()
+}
+
+#[test]
+fn documents_name_what_is_there() {
+    let mut broken = Vec::new();
+    for document in DOCUMENTS {
+        let text = std::fs::read_to_string(root().join(document)).expect("it is there");
+        for path in named_paths(document, &text) {
+            let known = path.split('*').next().unwrap_or_default();
+            if !root().join(known).exists() {
+                broken.push(format!("{document}: {path}"));
+            }
+        }
+    }
+    assert_none("documents name files and folders that exist", broken);
+}
+
+#[test]
+fn the_code_map_has_every_crate() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: Vec<_> = rows.flat_map(expanded).collect();
+    let mapped = |place: &str| {
+        rows.iter().any(|row| match row.strip_suffix('*') {
+            Some(folder) => place.starts_with(folder),
+            None => place == row,
+        })
+    };
+    let all = workspace();
+    let broken = all.values().filter(|krate| !mapped(&krate.place));
+    assert_none(
+        "ARCHITECTURE.md's map names every crate",
+        broken.map(|k| k.place.clone()).collect(),
+    );
+}
+
 /// The Rust files that git knows, with their text.
 fn sources() -> Vec<(String, String)> {
     let listed = Command::new("git")

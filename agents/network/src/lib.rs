@@ -1,1 +1,1 @@
-//! The pod network: CNI calls, overlay, routes.
+//! Room for the pod network beyond the embedded one (CNI, overlay, routes); there is none yet.
