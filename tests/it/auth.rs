@@ -10,6 +10,7 @@ use crate::scenario::on;
 
 on!(hollow:
     can_i,
+    components_have_roles_of_their_own,
     roles_are_enforced,
     nobody_gives_what_he_has_not,
     a_service_accounts_token_works,
@@ -26,6 +27,28 @@ fn can_i(kubectl: &Kubectl) {
     assert!(few.contains("selfsubjectaccessreviews") && !few.contains("*.*"), "{few}");
     let who = kubectl.ok(&["auth", "whoami", "--as", "ann", "--as-group", "readers", "-o", "json"]);
     assert!(who.contains(r#""username": "ann""#) && who.contains("readers"), "{who}");
+}
+
+fn components_have_roles_of_their_own(kubectl: &Kubectl) {
+    let masters = r#"jsonpath={range .items[?(@.roleRef.name=="cluster-admin")]}{.metadata.name}
+        {.subjects[*].name}{end}"#;
+    let masters = kubectl.ok(&["get", "clusterrolebindings", "-o", masters]);
+    let masters: Vec<_> = masters.split_whitespace().collect();
+    assert_eq!(masters, ["cluster-admin", "system:masters"], "nobody else may do everything");
+    for (user, may) in [
+        ("system:kube-scheduler", ["create", "bindings"]),
+        ("system:kube-controller-manager", ["create", "pods"]),
+        ("system:cloud-controller-manager", ["patch", "nodes"]),
+        ("system:kube-proxy", ["watch", "services"]),
+        ("system:hansa:dns", ["watch", "services"]),
+    ] {
+        let ask = |what: [&str; 2]| {
+            let output = kubectl.run(&["auth", "can-i", what[0], what[1], "-A", "--as", user]);
+            output.stdout.trim_end().to_owned()
+        };
+        assert_eq!((ask(may), ask(["*", "*"])), ("yes".into(), "no".into()), "{user} {may:?}");
+        assert_eq!(ask(["impersonate", "users"]), "no", "{user}");
+    }
 }
 
 fn roles_are_enforced(kubectl: &Kubectl) {

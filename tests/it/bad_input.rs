@@ -20,6 +20,32 @@ const BODIES: &[Body] = &[
     ("a list", JSON, "[]", 400, "BadRequest", ""),
     ("no text", JSON, "\u{0}\u{1}", 400, "BadRequest", ""),
     ("bad YAML", "application/yaml", "a: [\nb: {", 400, "BadRequest", "yaml parse error"),
+    ("two documents", "application/yaml", "a: b\n---\nc: d", 400, "BadRequest", "yaml parse error"),
+    ("more behind it", JSON, r#"{"metadata": {"name": "x"}} {}"#, 400, "BadRequest", "json parse"),
+    (
+        "a bad base of a name",
+        JSON,
+        r#"{"metadata": {"generateName": "No_"}}"#,
+        422,
+        "Invalid",
+        "metadata.generateName: Invalid value: \"No_\"",
+    ),
+    (
+        "a finalizer of nobody",
+        JSON,
+        r#"{"metadata": {"name": "x", "finalizers": ["mine"]}}"#,
+        422,
+        "Invalid",
+        "neither a standard finalizer name nor is it fully qualified",
+    ),
+    (
+        "an owner without identity",
+        JSON,
+        r#"{"metadata": {"name": "x", "ownerReferences": [{"name": "y"}]}}"#,
+        422,
+        "Invalid",
+        "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty",
+    ),
     ("another kind", JSON, r#"{"kind": "Pod", "apiVersion": "v1"}"#, 400, "BadRequest", "Pod"),
     (
         "another version",
@@ -100,6 +126,7 @@ const PATHS: &[(&str, &str, u16, &str)] = &[
     ("GET", "/api/v1/namespaces/default/configmaps?fieldSelector=a", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?fieldSelector=data.k=1", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?limit=many", 400, "BadRequest"),
+    ("GET", "/api/v1/namespaces/default/configmaps?timeout=soon", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?continue=nonsense", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?resourceVersion=old", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?resourceVersionMatch=Exact", 422, "Invalid"),
@@ -115,6 +142,7 @@ const PATHS: &[(&str, &str, u16, &str)] = &[
     ("DELETE", "/api/v1/namespaces/default/serviceaccounts/default?dryRun=Maybe", 422, "Invalid"),
     ("DELETE", "/api/v1/namespaces/default", 403, "Forbidden"),
     ("BREW", "/api/v1/namespaces/default/configmaps", 405, "MethodNotAllowed"),
+    ("OPTIONS", "/api/v1/configmaps", 405, "MethodNotAllowed"),
     ("POST", "/api/v1/namespaces/default/configmaps/named", 405, "MethodNotAllowed"),
     ("PUT", "/api/v1/namespaces/default/configmaps", 405, "MethodNotAllowed"),
 ];
@@ -210,6 +238,61 @@ fn what_must_not_change_does_not() {
     assert_eq!(server.get(&path).body, made.body);
     let own = json!({"preconditions": {"uid": made.body["metadata"]["uid"]}});
     assert_eq!(server.delete(&path, &own).code, 200);
+}
+
+/// JSON and YAML that would cost more than they weigh.
+#[test]
+fn bombs_are_refused() {
+    let server = Local::start();
+    let deep = "[".repeat(100_000);
+    let mut doubling = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for at in 1..10 {
+        let tenfold = vec![format!("*a{}", at - 1); 10].join(", ");
+        doubling += &format!("a{at}: &a{at} [{tenfold}]\n");
+    }
+    for (media, body) in
+        [(JSON, &deep), ("application/yaml", &deep), ("application/yaml", &doubling)]
+    {
+        let answer = server.send("POST", MAPS, media, body.as_bytes());
+        answer.assert_status(400, "BadRequest");
+        assert!(!answer.message().contains('\n'), "one line: {}", answer.text);
+    }
+    let copies: Vec<_> = (0..40)
+        .map(|at| json!({"op": "copy", "from": "", "path": format!("/data/x{at}")}))
+        .collect();
+    server.post(MAPS, &json!({"metadata": {"name": "m"}, "data": {"k": "v".repeat(100)}}));
+    let copied = server.patch(&format!("{MAPS}/m"), "json", &copies.into());
+    copied.assert_status(422, "Invalid");
+    let many = vec![json!({"op": "test", "path": "", "value": {}}); 10_001];
+    let many = server.patch(&format!("{MAPS}/m"), "json", &many.into());
+    many.assert_status(413, "RequestEntityTooLarge");
+}
+
+/// A deletion with options that are misread would be one without them.
+#[test]
+fn odd_options_delete_nothing() {
+    let server = Local::start();
+    server.post(MAPS, &json!({"metadata": {"name": "m"}}));
+    let path = format!("{MAPS}/m");
+    for (options, code) in [
+        (json!({"preconditions": {"uid": 1}}), 400),
+        (json!({"preconditions": "none"}), 400),
+        (json!({"gracePeriodSeconds": "now"}), 400),
+        (json!({"kind": "Pod"}), 400),
+        (json!([]), 400),
+        (json!({"propagationPolicy": "Orphan", "orphanDependents": true}), 422),
+        (json!({"propagationPolicy": "Some"}), 422),
+        (json!({"dryRun": ["Some"]}), 422),
+    ] {
+        let answer = server.delete(&path, &options);
+        assert_eq!(
+            (answer.code, server.get(&path).code),
+            (code, 200),
+            "{options}: {}",
+            answer.text
+        );
+    }
+    assert_eq!(server.delete(&path, &json!({})).code, 200);
 }
 
 fn broken_files(kubectl: &Kubectl) {

@@ -4,7 +4,13 @@ use hansa_tests::Kubectl;
 
 use crate::scenario::{config_map, deployment, on};
 
-on!(hollow: three_kinds_of_patch, refused_patches, labels_and_annotations, scaling);
+on!(hollow:
+    three_kinds_of_patch,
+    refused_patches,
+    labels_and_annotations,
+    scaling,
+    replication_controllers,
+);
 
 fn three_kinds_of_patch(kubectl: &Kubectl) {
     kubectl.apply(&deployment("web", 1));
@@ -31,11 +37,22 @@ fn refused_patches(kubectl: &Kubectl) {
     let fails = |kind: &str, patch: &str| {
         kubectl.fails(&["patch", "cm", "kept", &format!("--type={kind}"), "-p", patch])
     };
-    let error = fails("json", r#"[{"op": "test", "path": "/data/k", "value": "other"}]"#);
-    assert!(error.contains("the server rejected our request") || error.contains("test"), "{error}");
-    fails("json", r#"[{"op": "remove", "path": "/data/absent"}]"#);
+    let rejected = "The request is invalid: the server rejected our request due to an error in \
+                    our request\n";
+    for operation in [
+        r#"[{"op": "test", "path": "/data/k", "value": "other"}]"#,
+        r#"[{"op": "remove", "path": "/data/absent"}]"#,
+        r#"[{"op": "brew", "path": "/data/k"}]"#,
+    ] {
+        assert_eq!(fails("json", operation), rejected, "{operation}");
+    }
+    let error = fails("json", r#"{"op": "test"}"#);
+    assert!(error.contains("error decoding patch: json: cannot unmarshal object"), "{error}");
     let error = fails("merge", r#"{"data": {"k": 5}}"#);
-    assert!(error.contains("cannot unmarshal number") || error.contains("ConfigMap"), "{error}");
+    assert!(error.contains("cannot unmarshal number into Go struct field"), "{error}");
+    let error = fails("strategic", r#"{"data": {"k": 5}}"#);
+    let why = r#"patch: Invalid value: "map[data:map[k:5]]": cannot convert int64 to string"#;
+    assert!(error.contains(why), "{error}");
     let error = fails("merge", r#"{"metadata": {"name": "other"}}"#);
     assert!(error.contains("the name of the object"), "{error}");
     assert_eq!(kubectl.path(&["cm", "kept"], "{.data}"), r#"{"k":"v"}"#);
@@ -65,6 +82,10 @@ fn scaling(kubectl: &Kubectl) {
     let ready = "--for=jsonpath={.status.readyReplicas}=3";
     kubectl.ok(&["wait", "deployment/web", ready, "--timeout=60s"]);
     assert_eq!(kubectl.ok(&["get", "pods", "-l", "app=web", "-o", "name"]).lines().count(), 3);
+    let shown = kubectl.ok(&["get", "deployment", "web", "--subresource=scale"]);
+    let rows: Vec<Vec<&str>> = shown.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "DESIRED", "AVAILABLE", "AGE"]);
+    assert_eq!(rows[1][..3], ["web", "3", "3"]);
     kubectl.ok(&["set", "image", "deployment/web", "main=pause:2"]);
     kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     let images = kubectl.path(
@@ -72,4 +93,34 @@ fn scaling(kubectl: &Kubectl) {
         "{.items[?(@.spec.replicas>0)].spec.template.spec.containers[0].image}",
     );
     assert_eq!(images, "pause:2");
+}
+
+const CONTROLLER: &str = "apiVersion: v1
+kind: ReplicationController
+metadata: {name: old}
+spec:
+  replicas: 2
+  template:
+    metadata: {labels: {app: old}}
+    spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: 'pause:1'}]}
+";
+
+fn replication_controllers(kubectl: &Kubectl) {
+    kubectl.apply(CONTROLLER);
+    let ready = |count: u8| {
+        let ready = format!("--for=jsonpath={{.status.readyReplicas}}={count}");
+        kubectl.ok(&["wait", "rc/old", &ready, "--timeout=60s"]);
+    };
+    ready(2);
+    kubectl.ok(&["scale", "rc/old", "--replicas=3"]);
+    ready(3);
+    let wide = kubectl.ok(&["get", "rc", "old", "-o", "wide", "--no-headers"]);
+    let cells: Vec<_> = wide.split_whitespace().collect();
+    assert_eq!(
+        (&cells[..4], &cells[5..]),
+        (&["old", "3", "3", "3"][..], &["main", "pause:1", "app=old"][..])
+    );
+    assert!(kubectl.ok(&["describe", "rc", "old"]).contains("3 current / 3 desired"));
+    kubectl.ok(&["delete", "rc", "old", "--cascade=foreground", "--timeout=60s"]);
+    assert_eq!(kubectl.ok(&["get", "pods", "-l", "app=old", "-o", "name"]), "");
 }

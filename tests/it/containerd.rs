@@ -20,9 +20,9 @@ struct Machine {
 fn pods_of_real_containers() {
     let dir = tempfile::Builder::new().prefix("hansa-cri-").tempdir().expect("a folder");
     let containerd = Containerd::start(dir.path()).unwrap_or_else(|text| panic!("{text}"));
-    let endpoint = format!("unix://{}", containerd.socket().display());
+    let endpoint = format!("--cri-endpoint=unix://{}", containerd.socket().display());
     let options = Options { name: "real", runtime: "containerd", nodes: 1, hub: false };
-    let cluster = Cluster::start_on(&options, Some(&endpoint));
+    let cluster = Cluster::start_with(&options, &[&endpoint]);
     let machine = Machine { cluster, containerd };
     thread::scope(|scope| {
         for version in [Version::V1_33, Version::V1_27] {

@@ -28,6 +28,9 @@ fn describes(kubectl: &Kubectl) {
         &deployment,
         &["2 desired | 2 updated", "NewReplicaSetAvailable", "ScalingReplicaSet"],
     );
+    assert_has(&deployment, &["Scaled up replica set web-", " from 0 to 2"]);
+    let sets = kubectl.ok(&["describe", "replicasets", "-l", "app=web"]);
+    assert_eq!(sets.matches("Created pod: web-").count(), 2, "each is told: {sets}");
     let pods = kubectl.ok(&["describe", "pods", "-l", "app=web"]);
     let parts =
         ["Controlled By:  ReplicaSet/web-", "FIRST:", "kube-api-access-", "Scheduled", "Started"];

@@ -4,7 +4,7 @@ use hansa_tests::Kubectl;
 
 use crate::scenario::{config_map, deployment, on};
 
-on!(hollow: forms, selectors, chunks, everywhere, watching);
+on!(hollow: forms, more_forms, selectors, chunks, everywhere, watching);
 
 fn running(kubectl: &Kubectl, name: &str, replicas: u32) {
     kubectl.apply(&deployment(name, replicas));
@@ -31,6 +31,36 @@ fn forms(kubectl: &Kubectl) {
     assert!(custom.lines().all(|line| line.split_whitespace().eq(["pause:1", "web"])), "{custom}");
     let error = kubectl.fails(&["get", "deployment", "absent"]);
     assert!(error.contains(r#"(NotFound): deployments.apps "absent" not found"#), "{error}");
+}
+
+fn more_forms(kubectl: &Kubectl) {
+    running(kubectl, "web", 2);
+    kubectl.ok(&["expose", "deployment", "web", "--port=80"]);
+    let all = kubectl.ok(&["get", "all", "-o", "name"]);
+    for kind in ["pod/web-", "service/web", "deployment.apps/web", "replicaset.apps/web-"] {
+        assert!(all.contains(kind), "{kind} is missing: {all}");
+    }
+    let labels = kubectl.ok(&["get", "pods", "-L", "app", "--show-labels", "--no-headers"]);
+    assert!(labels.lines().all(|l| l.contains(" web ") && l.contains("app=web,")), "{labels}");
+    let template = "go-template={{range .items}}{{.kind}}/{{.metadata.name}} {{end}}";
+    assert_eq!(kubectl.ok(&["get", "deployments", "-o", template]), "Deployment/web ");
+    kubectl.apply(&config_map("b", "k", "1"));
+    kubectl.apply(&config_map("a", "k", "2"));
+    let names =
+        ["get", "cm", "-l", "kind=plain", "--no-headers", "-o", "custom-columns=N:.metadata.name"];
+    let by_data = kubectl.ok(&[&names[..], &["--sort-by=.data.k"]].concat());
+    assert_eq!(by_data, "b\na\n");
+    let both = kubectl.ok(&["get", "cm/a", "deployment/web", "-o", "name"]);
+    assert_eq!(both, "configmap/a\ndeployment.apps/web\n");
+    let some = kubectl.run(&["get", "cm", "a", "absent"]);
+    assert!(some.code == Some(1) && some.stdout.contains("a "), "what is there is shown: {some:?}");
+    let raw = kubectl.ok(&["get", "--raw", &format!("/api/v1/namespaces/{}", kubectl.namespace)]);
+    assert!(raw.starts_with('{') && raw.contains(r#""phase":"Active""#), "{raw}");
+    // The old kind still works, and says that it is old.
+    let old = kubectl.run(&["get", "endpoints", "web"]);
+    let warning =
+        "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+    assert!(old.success && old.stderr.contains(warning), "{old:?}");
 }
 
 fn selectors(kubectl: &Kubectl) {

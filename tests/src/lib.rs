@@ -1,8 +1,8 @@
 //! The harness of the integration tests: real clusters in processes of their own, unmodified
 //! kubectl, raw requests, and an API server inside the test's own process.
 //!
-//! All tests of one run share two member clusters ([`hollow`] and [`wasm`]); each works in a
-//! namespace of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
+//! All tests of one run share two member clusters ([`hollow`] and [`wasm`]) and a [`hub`]; each works
+//! in a namespace of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
 
 pub mod federation;
 pub mod http;
@@ -34,6 +34,15 @@ static WASM: LazyLock<Cluster> = LazyLock::new(|| {
     cluster.import("storefront.wasm", STOREFRONT);
     cluster
 });
+
+static HUB: LazyLock<Cluster> = LazyLock::new(|| {
+    Cluster::start(&Options { name: "hub", runtime: "hollow", nodes: 0, hub: true })
+});
+
+/// The shared federation hub, without members: objects are templates there.
+pub fn hub() -> &'static Cluster {
+    &HUB
+}
 
 /// The shared cluster of three nodes whose pods only pretend.
 pub fn hollow() -> &'static Cluster {

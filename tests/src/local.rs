@@ -59,8 +59,7 @@ impl Local {
 
     /// Sends a request as the administrator.
     pub fn send(&self, method: &str, path: &str, media: &str, body: &[u8]) -> Answer {
-        let admin = Identity::user("admin", &["system:masters", "system:authenticated"]);
-        self.send_as(admin, method, path, media, body)
+        self.send_as(admin(), method, path, media, body)
     }
 
     /// Sends a request as somebody.
@@ -75,8 +74,27 @@ impl Local {
         media: &str,
         body: &[u8],
     ) -> Answer {
+        self.exchange(who, method, path, &[("content-type", media)], body)
+    }
+
+    /// GET with these headers, as the administrator.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.exchange(admin(), "GET", path, headers, b"")
+    }
+
+    fn exchange(
+        &self,
+        who: Identity,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let body: Body = boxed(Full::from(body.to_vec()));
-        let request = Request::builder().method(method).uri(path).header("content-type", media);
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(body).expect("it is a request");
         RUNTIME.block_on(async {
             let answer = async {
@@ -115,6 +133,10 @@ impl Local {
     pub fn delete(&self, path: &str, options: &Value) -> Answer {
         self.send("DELETE", path, "application/json", options.to_string().as_bytes())
     }
+}
+
+fn admin() -> Identity {
+    Identity::user("admin", &["system:masters", "system:authenticated"])
 }
 
 impl Drop for Local {

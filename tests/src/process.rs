@@ -32,7 +32,8 @@ pub struct Cluster {
     options: Options,
     home: TempDir,
     port: u16,
-    cri_endpoint: Option<String>,
+    /// Further arguments of `hansa up`.
+    more: Vec<String>,
     keeper: Child,
 }
 
@@ -55,19 +56,19 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready; with the end of its log.
     pub fn start(options: &Options) -> Self {
-        Self::start_on(options, None)
+        Self::start_with(options, &[])
     }
 
-    /// Starts a cluster whose nodes use the container runtime at this socket.
+    /// Starts a cluster with further arguments, such as `--cri-endpoint=…`.
     ///
     /// # Panics
     /// If it does not become ready; with the end of its log.
-    pub fn start_on(options: &Options, cri_endpoint: Option<&str>) -> Self {
+    pub fn start_with(options: &Options, more: &[&str]) -> Self {
         let home = tempfile::Builder::new().prefix("hansa-it-").tempdir().expect("a folder");
         let port = free_port();
-        let cri_endpoint = cri_endpoint.map(str::to_owned);
-        let keeper = keep(options, home.path(), port, cri_endpoint.as_deref());
-        let cluster = Self { options: *options, home, port, cri_endpoint, keeper };
+        let more: Vec<String> = more.iter().map(ToString::to_string).collect();
+        let keeper = keep(options, home.path(), port, &more);
+        let cluster = Self { options: *options, home, port, more, keeper };
         cluster.wait_ready();
         cluster
     }
@@ -164,10 +165,11 @@ impl Cluster {
     }
 
     fn keep(&self) -> Child {
-        keep(&self.options, self.home.path(), self.port, self.cri_endpoint.as_deref())
+        keep(&self.options, self.home.path(), self.port, &self.more)
     }
 
-    fn dir(&self) -> PathBuf {
+    /// Where the cluster keeps everything.
+    pub fn dir(&self) -> PathBuf {
         self.home.path().join("data/hansa").join(self.options.name)
     }
 
@@ -197,7 +199,7 @@ impl Drop for Cluster {
     }
 }
 
-fn keep(options: &Options, home: &Path, port: u16, cri_endpoint: Option<&str>) -> Child {
+fn keep(options: &Options, home: &Path, port: u16, more: &[String]) -> Child {
     let mut args = vec!["up".to_owned(), options.name.to_owned(), "--foreground".to_owned()];
     match options.hub {
         true => args.push("--hub".to_owned()),
@@ -207,7 +209,7 @@ fn keep(options: &Options, home: &Path, port: u16, cri_endpoint: Option<&str>) -
             format!("--region={}", options.name),
         ]),
     }
-    args.extend(cri_endpoint.map(|endpoint| format!("--cri-endpoint={endpoint}")));
+    args.extend_from_slice(more);
     args.push(format!("--api-port={port}"));
     args.push(format!("--data-dir={}", home.join("data/hansa").join(options.name).display()));
     let program = hansa(home);
