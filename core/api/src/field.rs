@@ -12,6 +12,7 @@ pub enum FieldErrorType {
     Required,
     Duplicate,
     Invalid,
+    InvalidOmitted,
     NotSupported,
     Forbidden,
     TooLong,
@@ -27,7 +28,7 @@ impl FieldErrorType {
             Self::NotFound => "Not found",
             Self::Required => "Required value",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::InvalidOmitted | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -42,7 +43,7 @@ impl FieldErrorType {
             Self::NotFound => "FieldValueNotFound",
             Self::Required => "FieldValueRequired",
             Self::Duplicate => "FieldValueDuplicate",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::InvalidOmitted => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -90,6 +91,11 @@ impl FieldError {
         detail: impl Into<String>,
     ) -> Self {
         Self::new(FieldErrorType::Invalid, path, value, detail)
+    }
+
+    /// The value breaks a rule and is too long to be shown.
+    pub fn invalid_omitted(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorType::InvalidOmitted, path, Value::Null, detail)
     }
 
     /// The value has the wrong JSON type.
@@ -149,6 +155,7 @@ impl FieldError {
             FieldErrorType::Required
                 | FieldErrorType::Forbidden
                 | FieldErrorType::TooLong
+                | FieldErrorType::InvalidOmitted
                 | FieldErrorType::Internal
         );
         if !valueless {

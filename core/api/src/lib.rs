@@ -4,6 +4,7 @@ pub use k8s_openapi;
 
 pub mod address;
 pub mod apply;
+pub mod cron;
 pub mod custom;
 pub mod field;
 pub mod gvk;

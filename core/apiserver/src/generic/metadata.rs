@@ -100,7 +100,10 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
 
 /// Counts a change outside `metadata` and `status`.
 pub fn count_generation(served: &Served, obj: &mut Value, old: &Value) {
-    if !served.strategy.has_generation(obj) || desired(obj) == desired(old) {
+    let parts = served.strategy.metadata_is_desired();
+    let same = desired(obj) == desired(old)
+        && parts.iter().all(|part| obj["metadata"].get(part) == old["metadata"].get(part));
+    if same || !served.strategy.has_generation(obj) {
         return;
     }
     let next = meta::generation(old) + 1;

@@ -209,6 +209,11 @@ pub trait Strategy: Send + Sync + 'static {
         obj.get("spec").is_some()
     }
 
+    /// The parts of `metadata` whose changes `metadata.generation` counts, too.
+    fn metadata_is_desired(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether a write to `status` may also change labels and annotations (custom resources: no).
     fn status_may_change_metadata(&self) -> bool {
         true

@@ -21,17 +21,19 @@ impl Strategy for ControllerRevisions {
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| {
             check.non_negative_field("", obj, "revision");
-            if obj.get("data").is_none() {
-                check.required("data", "data is mandatory");
+            match obj.get("data") {
+                None | Some(Value::Null) => check.required("data", "data is mandatory"),
+                Some(Value::Object(_)) => {}
+                Some(_) => check.required("data", "data must be a valid JSON object"),
             }
         })
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(obj);
-        errors
-            .extend(Check::run(|check| check.immutable("data", obj.get("data"), old.get("data"))));
-        errors
+        Check::run(|check| {
+            check.non_negative_field("", obj, "revision");
+            check.immutable("data", obj.get("data"), old.get("data"));
+        })
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -57,5 +59,35 @@ impl Strategy for ControllerRevisions {
             cells::int(obj, &["revision"]).into(),
             cells::age(obj, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::check::{refuses, texts};
+
+    #[test]
+    fn data_is_an_object_that_stays() {
+        let revision = |data: Value| json!({"data": data, "revision": 1});
+        refuses(
+            &ControllerRevisions,
+            [
+                (json!({}), "data: Required value: data is mandatory"),
+                (revision(Value::Null), "data: Required value: data is mandatory"),
+                (revision(json!([])), "data: Required value: data must be a valid JSON object"),
+                (
+                    json!({"data": {}, "revision": -1}),
+                    "revision: Invalid value: -1: must be greater than or equal to 0",
+                ),
+            ],
+        );
+        let [old, new] = [json!({"a": 1}), json!({})].map(revision);
+        assert_eq!(
+            texts(&ControllerRevisions.validate_update(&new, &old)),
+            ["data: Invalid value: {}: field is immutable"]
+        );
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::check::Check;
-use super::pod::defaults;
 use super::{cells, workload};
+use crate::generic::context::Context;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, ScalePaths, Strategy};
 
@@ -40,9 +40,7 @@ impl Strategy for Deployments {
             default_field(rolling, "maxUnavailable", "25%");
             default_field(rolling, "maxSurge", "25%");
         }
-        if let Some(template) = obj["spec"].get_mut("template") {
-            defaults::template(template);
-        }
+        workload::default_template(obj);
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
@@ -56,8 +54,32 @@ impl Strategy for Deployments {
         })
     }
 
-    fn validate_status_update(&self, obj: &Value, _: &Value) -> Vec<FieldError> {
-        Check::run(|check| workload::status_counts(check, obj))
+    fn prepare_status_update(&self, _: &Context, obj: &mut Value, old: &Value) {
+        let metadata = meta::metadata_mut(obj);
+        match old["metadata"].get("labels") {
+            Some(labels) => metadata.insert("labels".into(), labels.clone()),
+            None => metadata.remove("labels"),
+        };
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        const PARTS: [&str; 3] = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+        Check::run(|check| {
+            workload::counts(check, obj, &["observedGeneration", "replicas"]);
+            workload::counts(check, obj, &PARTS);
+            let rest = ["unavailableReplicas", "terminatingReplicas", "collisionCount"];
+            workload::counts(check, obj, &rest);
+            workload::counts_fit(check, obj, &PARTS, "readyReplicas");
+            workload::collisions_grow(check, obj, old);
+        })
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        workload::name_warning(obj).into_iter().filter(|_| old.is_none()).collect()
+    }
+
+    fn metadata_is_desired(&self) -> &'static [&'static str] {
+        &["annotations"]
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -122,7 +144,11 @@ fn strategy(check: &mut Check, strategy: &Value) {
             check.required(path, "this should be defaulted and never be nil");
         }
         ("RollingUpdate", Some(rolling)) => rolling_update(check, path, rolling),
-        (kind, _) => check.one_of("spec.strategy.type", kind, &["Recreate", "RollingUpdate"]),
+        ("Recreate", None) => {}
+        _ => {
+            let known = ["Recreate", "RollingUpdate"];
+            check.add(FieldError::not_supported("spec.strategy", strategy.clone(), &known));
+        }
     }
 }
 
@@ -136,11 +162,7 @@ fn rolling_update(check: &mut Check, path: &str, rolling: &Value) {
         let value = rolling.get("maxUnavailable").cloned().unwrap_or(json!(0));
         check.invalid(&path, value, "may not be 0 when `maxSurge` is 0");
     }
-    if workload::scaled(rolling.get("maxUnavailable"), 100, true) > 100
-        && rolling["maxUnavailable"].is_string()
-    {
-        check.invalid(&path, rolling["maxUnavailable"].clone(), "must not be greater than 100%");
-    }
+    workload::at_most_all(check, &path, rolling.get("maxUnavailable"));
 }
 
 #[cfg(test)]
@@ -213,6 +235,35 @@ mod tests {
             assert_eq!(found, [expected]);
         }
         assert_eq!(texts(&Deployments.validate_create(&web())), [""; 0]);
+    }
+
+    #[test]
+    fn counts_fit_one_another() {
+        let new = json!({"status": {"replicas": 1, "updatedReplicas": 2, "readyReplicas": -1}});
+        let old = json!({"status": {"collisionCount": 1}});
+        assert_eq!(
+            texts(&Deployments.validate_status_update(&new, &old)),
+            [
+                "status.readyReplicas: Invalid value: -1: must be greater than or equal to 0",
+                "status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 0: cannot be greater than readyReplicas",
+                "status.collisionCount: Invalid value: 0: cannot be decremented",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_selector_nothing_fits() {
+        let mut obj = web();
+        obj["spec"].as_object_mut().unwrap().remove("selector");
+        assert_eq!(
+            texts(&Deployments.validate_create(&obj)),
+            [
+                "spec.selector: Required value",
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does \
+                 not match template `labels`",
+            ]
+        );
     }
 
     #[test]

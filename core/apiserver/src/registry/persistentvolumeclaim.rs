@@ -307,11 +307,18 @@ fn warnings(obj: &Value) -> Vec<String> {
              attribute instead"
         ));
     }
+    warnings.extend(spec_warnings("spec", &obj["spec"]));
+    warnings
+}
+
+/// Upstream's word on a claim's spec, here or in a template.
+pub(super) fn spec_warnings(path: &str, spec: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
     for list in ["requests", "limits"] {
-        let text = str_at(obj, &["spec", "resources", list, "storage"]);
+        let text = str_at(spec, &["resources", list, "storage"]);
         if text.parse().is_ok_and(|amount: Quantity| amount.milli_value() % 1000 != 0) {
             warnings.push(format!(
-                "spec.resources.{list}[storage]: fractional byte value {text:?} is invalid, must \
+                "{path}.resources.{list}[storage]: fractional byte value {text:?} is invalid, must \
                  be an integer"
             ));
         }
@@ -355,7 +362,8 @@ mod tests {
                 ),
                 (
                     claim(json!({"dataSourceRef": {"kind": "Pod", "name": "x"}})),
-                    "spec.dataSourceRef: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when \
+                    "spec.dataSourceRef: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' \
+                     when \
               referencing the default apiGroup",
                 ),
             ],

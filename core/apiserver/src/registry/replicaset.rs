@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::check::Check;
-use super::pod::defaults;
 use super::{cells, workload};
 use crate::generic::resource::{Resource, Str};
 use crate::generic::strategy::{Column, ScalePaths, Strategy};
@@ -61,9 +60,7 @@ impl Strategy for ReplicaSets {
     fn default(&self, obj: &mut Value) {
         default_field(fields_mut(obj, &["spec"]), "replicas", 1);
         default_status(obj);
-        if let Some(template) = obj["spec"].get_mut("template") {
-            defaults::template(template);
-        }
+        workload::default_template(obj);
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
@@ -78,7 +75,11 @@ impl Strategy for ReplicaSets {
     }
 
     fn validate_status_update(&self, obj: &Value, _: &Value) -> Vec<FieldError> {
-        Check::run(|check| workload::status_counts(check, obj))
+        Check::run(|check| validate_status(check, obj))
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        workload::name_warning(obj).into_iter().filter(|_| old.is_none()).collect()
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -96,6 +97,15 @@ impl Strategy for ReplicaSets {
     fn scale_paths(&self) -> Option<ScalePaths> {
         Some(ScalePaths::usual())
     }
+}
+
+/// The status of a ReplicaSet or of a ReplicationController.
+pub(super) fn validate_status(check: &mut Check, obj: &Value) {
+    const PARTS: [&str; 3] = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    workload::counts(check, obj, &["replicas"]);
+    workload::counts(check, obj, &PARTS);
+    workload::counts(check, obj, &["observedGeneration", "terminatingReplicas"]);
+    workload::counts_fit(check, obj, &PARTS, "readyReplicas");
 }
 
 fn validate(check: &mut Check, spec: &Value) {

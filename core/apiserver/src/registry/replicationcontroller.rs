@@ -43,7 +43,16 @@ impl Strategy for ReplicationControllers {
     }
 
     fn validate_status_update(&self, obj: &Value, _: &Value) -> Vec<FieldError> {
-        Check::run(|check| workload::status_counts(check, obj))
+        Check::run(|check| replicaset::validate_status(check, obj))
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        workload::name_warning(obj).into_iter().filter(|_| old.is_none()).collect()
+    }
+
+    /// As it always was: whoever deletes one and does not say how keeps its pods.
+    fn default_orphans(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -64,13 +73,50 @@ impl Strategy for ReplicationControllers {
 }
 
 fn validate(check: &mut Check, spec: &Value) {
-    check.non_negative_field("spec", spec, "replicas");
     check.non_negative_field("spec", spec, "minReadySeconds");
-    match map_at(spec, &["selector"]).filter(|selector| !selector.is_empty()) {
-        None => check.required("spec.selector", ""),
-        Some(selector) => {
-            workload::template_labels(check, spec, &Selector::from_map(selector));
-        }
+    let selector = map_at(spec, &["selector"]).filter(|selector| !selector.is_empty());
+    if selector.is_none() {
+        check.required("spec.selector", "");
+    }
+    check.non_negative_field("spec", spec, "replicas");
+    if let Some(selector) = selector.filter(|_| spec["template"].is_object()) {
+        workload::template_labels(check, spec, &Selector::from_map(selector));
     }
     workload::template(check, spec, "ReplicationController");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::check::texts;
+
+    fn made(spec: Value) -> Value {
+        let mut obj = json!({"metadata": {"name": "web"}, "spec": spec});
+        ReplicationControllers.default(&mut obj);
+        obj
+    }
+
+    #[test]
+    fn selector_and_labels_are_the_templates() {
+        let template = json!({"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "a", "image": "b"}]}});
+        let obj = made(json!({"template": template}));
+        assert_eq!(obj["spec"]["selector"], json!({"a": "b"}));
+        assert_eq!(obj["metadata"]["labels"], json!({"a": "b"}));
+        assert_eq!(texts(&ReplicationControllers.validate_create(&obj)), [""; 0]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(
+            texts(&ReplicationControllers.validate_create(&made(json!({"replicas": -1})))),
+            [
+                "spec.selector: Required value",
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "spec.template: Required value",
+            ]
+        );
+    }
 }

@@ -1,13 +1,18 @@
 //! Jobs.
 
+mod indexes;
+mod policies;
+mod status;
+pub(super) mod validate;
+
 use hansa_api::field::FieldError;
 use hansa_api::meta::{self, default_field, default_text, fields_mut, int_at, list_at, str_at};
 use hansa_api::time::{human_duration, parse};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::check::Check;
-use super::pod::{defaults, validate as pod_validate};
+use super::pod::defaults::{self, each, within};
 use super::{cells, workload};
 use crate::generic::context::Context;
 use crate::generic::resource::{Resource, Str};
@@ -20,27 +25,38 @@ pub(super) fn resource() -> Resource {
 /// The strategy of Jobs.
 pub(super) struct Jobs;
 
-/// Defaults of a Job's spec, which CronJobs hold too.
-pub(super) fn default_spec(spec: &mut meta::Fields) {
-    if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
-        default_field(spec, "completions", 1);
-    }
-    default_field(spec, "parallelism", 1);
-    default_field(spec, "backoffLimit", 6);
-    default_text(spec, "completionMode", "NonIndexed");
-    default_field(spec, "suspend", false);
-    default_field(spec, "manualSelector", false);
-    let replacement =
-        if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
-    default_text(spec, "podReplacementPolicy", replacement);
+/// Defaults of what in a Job's spec CronJobs' templates get, too.
+pub(super) fn default_template(spec: &mut meta::Fields) {
+    within(spec, "podFailurePolicy", |policy| {
+        each(policy, "rules", |rule| {
+            each(rule, "onPodConditions", |pattern| default_text(pattern, "status", "True"));
+        });
+    });
     if let Some(template) = spec.get_mut("template") {
         defaults::template(template);
     }
 }
 
+fn default_spec(spec: &mut meta::Fields) {
+    if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
+        default_field(spec, "completions", 1);
+    }
+    default_field(spec, "parallelism", 1);
+    let retries = spec.contains_key("backoffLimitPerIndex");
+    default_field(spec, "backoffLimit", if retries { i64::from(i32::MAX) } else { 6 });
+    default_field(spec, "completionMode", "NonIndexed");
+    default_field(spec, "suspend", false);
+    default_field(spec, "manualSelector", false);
+    let replacement =
+        if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+    default_field(spec, "podReplacementPolicy", replacement);
+    default_template(spec);
+}
+
 impl Strategy for Jobs {
     fn default(&self, obj: &mut Value) {
         default_spec(fields_mut(obj, &["spec"]));
+        workload::labels_of_template(obj);
     }
 
     fn prepare_create(&self, _: &Context, obj: &mut Value) {
@@ -50,23 +66,28 @@ impl Strategy for Jobs {
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
-        Check::run(|check| validate(check, "spec", &obj["spec"]))
+        Check::run(|check| validate::job(check, obj))
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
         Check::run(|check| {
-            validate(check, "spec", &obj["spec"]);
-            for name in ["completions", "selector", "completionMode"] {
-                let path = format!("spec.{name}");
-                check.immutable(&path, obj["spec"].get(name), old["spec"].get(name));
-            }
-            let suspended =
-                workload::flag(old, "suspend") && old["status"].get("startTime").is_none();
-            if !suspended {
-                let (new, old) = (obj["spec"].get("template"), old["spec"].get("template"));
-                check.immutable("spec.template", new, old);
-            }
+            validate::job(check, obj);
+            validate::change(check, obj, old);
         })
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        Check::run(|check| status::change(check, obj, old))
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let name = old.is_none().then(|| workload::name_warning(obj)).flatten();
+        name.into_iter().chain(many_indexes("spec", &obj["spec"])).collect()
+    }
+
+    /// As it always was in this version: whoever deletes a job and does not say how keeps its pods.
+    fn default_orphans(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -105,6 +126,19 @@ impl Strategy for Jobs {
     }
 }
 
+/// Upstream's word on Jobs whose failed indexes may be too many to keep.
+pub(super) fn many_indexes(path: &str, spec: &Value) -> Option<String> {
+    let over = |field: &str, limit| int_at(spec, &[field]).is_some_and(|number| number > limit);
+    let many = over("completions", 100_000) && over("parallelism", 10_000);
+    (validate::is_indexed(spec) && many).then(|| {
+        format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a \
+             parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes \
+             when a big number of indexes fail"
+        )
+    })
+}
+
 /// A selector by the Job's UID, and the labels that it selects.
 fn generate_selector(obj: &mut Value) {
     let (uid, name) = (meta::uid(obj).to_owned(), meta::name(obj).to_owned());
@@ -113,40 +147,8 @@ fn generate_selector(obj: &mut Value) {
         default_field(labels, &format!("{prefix}controller-uid"), uid.clone());
         default_field(labels, &format!("{prefix}job-name"), name.clone());
     }
-    fields_mut(obj, &["spec"]).insert(
-        "selector".into(),
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
-    );
-}
-
-/// What is wrong with a Job's spec at `path`.
-pub(super) fn validate(check: &mut Check, path: &str, spec: &Value) {
-    for name in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ] {
-        check.non_negative_field(path, spec, name);
-    }
-    let mode = str_at(spec, &["completionMode"]);
-    check.optional_one_of(&format!("{path}.completionMode"), mode, &["Indexed", "NonIndexed"]);
-    if mode == "Indexed" && spec.get("completions").is_none() {
-        check.required(&format!("{path}.completions"), "when completion mode is Indexed");
-    }
-    let template = format!("{path}.template");
-    pod_validate::template(check, &template, &spec["template"]);
-    let policy = str_at(spec, &["template", "spec", "restartPolicy"]);
-    if policy == "Always" {
-        let at = format!("{template}.spec.restartPolicy");
-        check.add(FieldError::new(
-            hansa_api::FieldErrorType::Required,
-            at,
-            "",
-            "valid values: \"OnFailure\", \"Never\"",
-        ));
-    }
+    let selected = fields_mut(obj, &["spec", "selector", "matchLabels"]);
+    default_field(selected, "batch.kubernetes.io/controller-uid", uid);
 }
 
 fn holds(obj: &Value, kind: &str) -> bool {
@@ -187,3 +189,6 @@ fn duration(obj: &Value, now: Timestamp) -> String {
     let end = parse(str_at(obj, &["status", "completionTime"])).unwrap_or(now);
     human_duration(end.as_second() - start.as_second())
 }
+
+#[cfg(test)]
+mod tests;
