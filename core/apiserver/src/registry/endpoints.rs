@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use hansa_api::field::FieldError;
-use hansa_api::meta::{fields_mut, list_at, str_at};
+use hansa_api::address;
+use hansa_api::field::{FieldError, child, index};
+use hansa_api::meta::{self, fields_mut, list_at, str_at};
 use hansa_api::names;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use super::pod::defaults::each;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, Strategy};
 
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 /// How many addresses a cell shows.
 pub(super) const SHOWN: usize = 3;
 
@@ -35,7 +38,7 @@ impl Strategy for EndpointsStrategy {
     fn default(&self, obj: &mut Value) {
         each(fields_mut(obj, &[]), "subsets", |subset| {
             each(subset, "ports", |port| {
-                hansa_api::meta::default_text(port, "protocol", "TCP");
+                meta::default_text(port, "protocol", "TCP");
             });
         });
     }
@@ -43,9 +46,20 @@ impl Strategy for EndpointsStrategy {
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| {
             for (at, subset) in list_at(obj, &["subsets"]).iter().enumerate() {
-                validate(check, &format!("subsets[{at}]"), subset, self.loopback);
+                validate(check, &index("subsets", at), subset, self.loopback);
             }
         })
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        match obj.get("subsets") == old.get("subsets") {
+            true => Vec::new(),
+            false => self.validate_create(obj),
+        }
+    }
+
+    fn warnings(&self, obj: &Value, _: Option<&Value>) -> Vec<String> {
+        warnings(obj)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -63,6 +77,23 @@ impl Strategy for EndpointsStrategy {
     fn allow_create_on_update(&self) -> bool {
         true
     }
+}
+
+fn warnings(obj: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if meta::label(obj, MANAGED_BY) == Some(CONTROLLER) {
+        return warnings;
+    }
+    for (at, subset) in list_at(obj, &["subsets"]).iter().enumerate() {
+        for list in ["addresses", "notReadyAddresses"] {
+            let path = child(&index("subsets", at), list);
+            for (at, endpoint) in list_at(subset, &[list]).iter().enumerate() {
+                let path = child(&index(&path, at), "ip");
+                warnings.extend(address::ip_warning(&path, str_at(endpoint, &["ip"])));
+            }
+        }
+    }
+    warnings
 }
 
 fn addresses(obj: &Value) -> String {
@@ -100,39 +131,56 @@ pub(super) fn shorten(texts: &[String], empty: &str) -> String {
 }
 
 fn validate(check: &mut Check, path: &str, subset: &Value, loopback: bool) {
-    for list in ["addresses", "notReadyAddresses"] {
-        for (at, address) in list_at(subset, &[list]).iter().enumerate() {
-            endpoint_ip(
-                check,
-                &format!("{path}.{list}[{at}].ip"),
-                str_at(address, &["ip"]),
-                loopback,
-            );
-        }
-    }
-    if list_at(subset, &["addresses"]).is_empty()
-        && list_at(subset, &["notReadyAddresses"]).is_empty()
-    {
+    let addresses = ["addresses", "notReadyAddresses"].map(|list| (list, list_at(subset, &[list])));
+    if addresses.iter().all(|(_, all)| all.is_empty()) {
         check.required(path, "must specify `addresses` or `notReadyAddresses`");
+    }
+    for (list, all) in addresses {
+        for (at, address) in all.iter().enumerate() {
+            validate_address(check, &index(&child(path, list), at), address, loopback);
+        }
     }
     let ports = list_at(subset, &["ports"]);
     for (at, port) in ports.iter().enumerate() {
-        let path = format!("{path}.ports[{at}]");
+        let path = index(&child(path, "ports"), at);
         let name = str_at(port, &["name"]);
         if name.is_empty() && ports.len() > 1 {
-            check.required(&format!("{path}.name"), "");
+            check.required(&child(&path, "name"), "");
         }
-        check.optional_text(&format!("{path}.name"), name, names::dns1123_label);
-        check.range(&format!("{path}.port"), Some(cells::int(port, &["port"])), 1, 65535);
-        let protocol = str_at(port, &["protocol"]);
-        check.one_of(&format!("{path}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+        check.optional_text(&child(&path, "name"), name, names::dns1123_label);
+        check.range(&child(&path, "port"), Some(cells::int(port, &["port"])), 1, 65535);
+        protocol(check, &path, port);
+        app_protocol(check, &path, port);
+    }
+}
+
+fn validate_address(check: &mut Check, path: &str, address: &Value, loopback: bool) {
+    let host = str_at(address, &["hostname"]);
+    check.optional_text(&child(path, "hostname"), host, names::dns1123_label);
+    if let Some(node) = address["nodeName"].as_str() {
+        check.text(&child(path, "nodeName"), node, names::dns1123_subdomain(node));
+    }
+    endpoint_ip(check, &child(path, "ip"), str_at(address, &["ip"]), loopback);
+}
+
+/// The protocol of an endpoint's port.
+pub(super) fn protocol(check: &mut Check, path: &str, port: &Value) {
+    let protocol = str_at(port, &["protocol"]);
+    check.one_of(&child(path, "protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+}
+
+/// What is spoken at a port, if that is said.
+pub(super) fn app_protocol(check: &mut Check, path: &str, port: &Value) {
+    if let Some(spoken) = port["appProtocol"].as_str() {
+        check.text(&child(path, "appProtocol"), spoken, names::qualified_name(spoken));
     }
 }
 
 /// An address that a Service may send its clients to (no metadata services, nothing local).
 pub(super) fn endpoint_ip(check: &mut Check, path: &str, text: &str, loopback: bool) {
-    let Ok(ip) = text.parse::<IpAddr>() else {
-        return check.text(path, text, names::ip(text));
+    let Some(ip) = address::sloppy_ip(text) else {
+        check.text(path, text, address::legacy_ip(text));
+        return check.invalid(path, text, "must be a valid IP address");
     };
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),

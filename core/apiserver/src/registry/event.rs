@@ -23,6 +23,10 @@ const RENAMED: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
+/// Most bytes of an event's short texts, and of its message.
+const MAX_TEXT: usize = 128;
+const MAX_NOTE: usize = 1024;
+
 pub(super) fn resource() -> Resource {
     Resource::new("", "v1", "Event", "events").namespaced().short(&["ev"])
 }
@@ -83,11 +87,21 @@ impl Strategy for Events {
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
-        Check::run(|check| validate(check, obj))
+        Check::run(|check| {
+            validate(check, obj, self.renamed);
+            if self.renamed {
+                validate_new(check, obj);
+            }
+        })
     }
 
-    fn validate_update(&self, _: &Value, _: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        Check::run(|check| {
+            validate(check, obj, self.renamed);
+            if self.renamed {
+                validate_change(check, obj, old);
+            }
+        })
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -162,24 +176,102 @@ impl Strategy for Events {
     }
 }
 
-fn validate(check: &mut Check, obj: &Value) {
-    let namespace = either(obj, "involvedObject").map_or("", |about| str_at(about, &["namespace"]));
+/// The rules of both versions; without an `eventTime` only the oldest ones.
+fn validate(check: &mut Check, obj: &Value, renamed: bool) {
+    const AT: &str = "involvedObject.namespace";
+    let about = str_at(obj, &["involvedObject", "namespace"]);
     let own = meta::namespace(obj);
-    let cluster_scoped = namespace.is_empty() && matches!(own, "default" | "kube-system");
-    if namespace != own && !cluster_scoped {
-        check.invalid("involvedObject.namespace", namespace, "does not match event.namespace");
+    let microtime = at(obj, &["eventTime"]).is_some();
+    let homes: &[&str] = if microtime { &["default", "kube-system"] } else { &["", "default"] };
+    let strays = match about {
+        "" => !homes.contains(&own),
+        about => !microtime && about != own,
+    };
+    if strays {
+        check.invalid(AT, about, "does not match event.namespace");
     }
-    if str_at(obj, &["eventTime"]).is_empty() {
+    if !microtime {
         return;
     }
-    let controller = text(obj, "reportingComponent");
-    check.required_text("reportingController", controller, names::qualified_name);
+    let path = if renamed { "reportingController" } else { "reportingComponent" };
+    let controller = str_at(obj, &["reportingComponent"]);
+    if controller.is_empty() {
+        check.required(path, "");
+    }
+    check.text(path, controller, names::qualified_name(controller));
     for field in ["reportingInstance", "action", "reason"] {
-        if str_at(obj, &[field]).is_empty() {
+        let text = str_at(obj, &[field]);
+        if text.is_empty() {
             check.required(field, "");
         }
+        at_most(check, field, text, MAX_TEXT);
     }
-    check.optional_one_of("type", str_at(obj, &["type"]), &["Normal", "Warning"]);
+    at_most(check, "message", str_at(obj, &["message"]), MAX_NOTE);
+}
+
+fn at_most(check: &mut Check, path: &str, text: &str, most: usize) {
+    if text.len() > most {
+        check.invalid(path, "", &format!("can have at most {most} characters"));
+    }
+}
+
+/// What the newer version wants of an event besides.
+fn validate_new(check: &mut Check, obj: &Value) {
+    series(check, obj);
+    if at(obj, &["eventTime"]).is_none() {
+        check.required("eventTime", "");
+    }
+    let kind = str_at(obj, &["type"]);
+    if !["Normal", "Warning"].contains(&kind) {
+        check.invalid("type", "", &format!("has invalid value: {kind}"));
+    }
+    let source = ["component", "host"].iter().any(|part| at(obj, &["source", part]).is_some());
+    let set = |field: &str| at(obj, &[field]).is_some_and(|value| *value != 0);
+    for (field, set) in [
+        ("firstTimestamp", set("firstTimestamp")),
+        ("lastTimestamp", set("lastTimestamp")),
+        ("count", set("count")),
+        ("source", source),
+    ] {
+        if set {
+            check.invalid(field, "", "needs to be unset");
+        }
+    }
+}
+
+fn series(check: &mut Check, obj: &Value) {
+    let Some(series) = at(obj, &["series"]) else { return };
+    if int_at(series, &["count"]).unwrap_or_default() < 2 {
+        check.invalid("series.count", "", "should be at least 2");
+    }
+    if at(series, &["lastObservedTime"]).is_none() {
+        check.required("series.lastObservedTime", "");
+    }
+}
+
+/// In the newer version only the series of an event goes on.
+fn validate_change(check: &mut Check, obj: &Value, old: &Value) {
+    const FROZEN: [(&str, &str); 13] = [
+        ("involvedObject", "involvedObject"),
+        ("reason", "reason"),
+        ("message", "message"),
+        ("source", "source"),
+        ("firstTimestamp", "firstTimestamp"),
+        ("lastTimestamp", "lastTimestamp"),
+        ("count", "count"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingComponent", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ];
+    if obj.get("series") != old.get("series") {
+        series(check, obj);
+    }
+    for (field, path) in FROZEN {
+        check.immutable(path, obj.get(field), old.get(field));
+    }
 }
 
 fn count(obj: &Value) -> i64 {
@@ -223,6 +315,58 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::registry::check::texts;
+
+    fn event(more: &Value) -> Value {
+        let mut obj = json!({"metadata": {"name": "e", "namespace": "n"},
+            "involvedObject": {"namespace": "n"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+            "reportingComponent": "a.io/b", "reportingInstance": "c", "action": "d",
+            "reason": "e", "type": "Normal"});
+        as_fields_mut(&mut obj).extend(more.as_object().unwrap().clone());
+        obj
+    }
+
+    #[test]
+    fn the_newer_version_wants_more() {
+        let [core, renamed] = [false, true].map(|renamed| Events { renamed });
+        assert_eq!(texts(&renamed.validate_create(&event(&json!({})))), [""; 0]);
+        let old = json!({"eventTime": null, "count": 2, "type": "Odd"});
+        assert_eq!(texts(&core.validate_create(&event(&old))), [""; 0]);
+        assert_eq!(
+            texts(&renamed.validate_create(&event(&old))),
+            [
+                "eventTime: Required value",
+                "type: Invalid value: \"\": has invalid value: Odd",
+                "count: Invalid value: \"\": needs to be unset",
+            ]
+        );
+        let bare = json!({"reportingComponent": "", "action": "", "series": {"count": 1}});
+        let found = texts(&renamed.validate_create(&event(&bare)));
+        assert_eq!(found[0], "reportingController: Required value");
+        assert_eq!(
+            found[found.len() - 3..],
+            [
+                "action: Required value",
+                "series.count: Invalid value: \"\": should be at least 2",
+                "series.lastObservedTime: Required value",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_series_of_a_newer_event_goes_on() {
+        let renamed = Events { renamed: true };
+        let old = event(&json!({}));
+        let series =
+            json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}});
+        assert_eq!(texts(&renamed.validate_update(&event(&series), &old)), [""; 0]);
+        let new = event(&json!({"message": "other"}));
+        assert_eq!(
+            texts(&renamed.validate_update(&new, &old)),
+            ["message: Invalid value: \"other\": field is immutable"]
+        );
+        assert_eq!(texts(&Events { renamed: false }.validate_update(&new, &old)), [""; 0]);
+    }
 
     #[test]
     fn both_versions_are_one_object() {

@@ -1,6 +1,6 @@
 //! Namespaces.
 
-use hansa_api::field::FieldError;
+use hansa_api::field::{FieldError, index};
 use hansa_api::meta::{self, default_field, default_text, fields_mut, list_at, str_at};
 use hansa_api::names;
 use jiff::Timestamp;
@@ -57,9 +57,17 @@ impl Strategy for Namespaces {
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| {
+            for name in list_at(obj, &["spec", "finalizers"]) {
+                finalizer(check, "spec.finalizers", name.as_str().unwrap_or_default());
+            }
+        })
+    }
+
+    fn validate_update(&self, obj: &Value, _: &Value) -> Vec<FieldError> {
+        Check::run(|check| {
             for (at, name) in list_at(obj, &["spec", "finalizers"]).iter().enumerate() {
-                let name = name.as_str().unwrap_or_default();
-                check.text(&format!("spec.finalizers[{at}]"), name, names::qualified_name(name));
+                let path = index("spec.finalizers", at);
+                finalizer(check, &path, name.as_str().unwrap_or_default());
             }
         })
     }
@@ -115,5 +123,29 @@ impl Strategy for Namespaces {
 
     fn held_back(&self, obj: &Value) -> bool {
         !list_at(obj, &["spec", "finalizers"]).is_empty()
+    }
+}
+
+fn finalizer(check: &mut Check, path: &str, name: &str) {
+    check.text(path, name, names::qualified_name(name));
+    let standard = ["kubernetes", "orphan", "foregroundDeletion"];
+    if !name.contains('/') && !standard.contains(&name) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        check.invalid(path, name, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::check::refuses;
+
+    #[test]
+    fn finalizers_are_known_or_somebodys() {
+        let namespace = |name: &str| json!({"spec": {"finalizers": [name]}});
+        assert!(Namespaces.validate_create(&namespace("a.io/b")).is_empty());
+        let error = "spec.finalizers: Invalid value: \"b\": name is neither a standard finalizer \
+                     name nor is it fully qualified";
+        refuses(&Namespaces, [(namespace("b"), error)]);
     }
 }

@@ -1,12 +1,12 @@
 //! PodDisruptionBudgets.
 
 use hansa_api::field::FieldError;
-use hansa_api::meta::at;
+use hansa_api::meta::{at, list_at};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells;
 use super::check::Check;
+use super::{cells, conditions, workload};
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, Strategy};
 
@@ -29,12 +29,30 @@ impl Strategy for PodDisruptionBudgets {
                 let why = "minAvailable and maxUnavailable cannot be both set";
                 check.invalid("spec", spec.clone(), why);
             }
-            check.int_or_percent("spec.minAvailable", min);
-            check.int_or_percent("spec.maxUnavailable", max);
+            for (path, value) in [("spec.minAvailable", min), ("spec.maxUnavailable", max)] {
+                check.int_or_percent(path, value);
+                workload::at_most_all(check, path, value);
+            }
             if let Some(selector) = spec.get("selector") {
                 check.label_selector("spec.selector", selector);
             }
+            let policy = spec.get("unhealthyPodEvictionPolicy");
+            let known = ["AlwaysAllow", "IfHealthyBudget"];
+            check.supported("spec.unhealthyPodEvictionPolicy", policy, &known);
         })
+    }
+
+    fn validate_status_update(&self, obj: &Value, _: &Value) -> Vec<FieldError> {
+        Check::run(|check| {
+            let all = list_at(obj, &["status", "conditions"]);
+            conditions::validate(check, "status.conditions", all);
+            let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+            workload::counts(check, obj, &counts);
+        })
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -55,5 +73,44 @@ impl Strategy for PodDisruptionBudgets {
             cells::int(obj, &["status", "disruptionsAllowed"]).into(),
             cells::age(obj, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::check::{refuses, texts};
+
+    #[test]
+    fn mistakes_are_named() {
+        let budget = |spec: Value| json!({"metadata": {"name": "b"}, "spec": spec});
+        let cases = [
+            (
+                json!({"minAvailable": 1, "maxUnavailable": 1}),
+                "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and \
+                 maxUnavailable cannot be both set",
+            ),
+            (
+                json!({"maxUnavailable": "101%"}),
+                "spec.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
+            ),
+            (
+                json!({"minAvailable": -1}),
+                "spec.minAvailable: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                json!({"unhealthyPodEvictionPolicy": ""}),
+                "spec.unhealthyPodEvictionPolicy: Unsupported value: \"\": supported values: \
+                 \"AlwaysAllow\", \"IfHealthyBudget\"",
+            ),
+        ];
+        refuses(&PodDisruptionBudgets, cases.map(|(spec, error)| (budget(spec), error)));
+        let status = json!({"status": {"expectedPods": -1}});
+        assert_eq!(
+            texts(&PodDisruptionBudgets.validate_status_update(&status, &status)),
+            ["status.expectedPods: Invalid value: -1: must be greater than or equal to 0"]
+        );
     }
 }

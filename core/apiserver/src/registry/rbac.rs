@@ -3,6 +3,7 @@
 use hansa_api::field::FieldError;
 use hansa_api::meta::{default_text, list_at, str_at};
 use hansa_api::names;
+use hansa_api::selector::Selector;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -47,9 +48,16 @@ impl Strategy for Roles {
                 validate_rule(check, &format!("rules[{at}]"), rule, self.namespaced);
             }
             let selectors = list_at(obj, &["aggregationRule", "clusterRoleSelectors"]);
+            if obj.get("aggregationRule").is_some() && selectors.is_empty() {
+                let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+                check.required("aggregationRule.clusterRoleSelectors", why);
+            }
             for (at, selector) in selectors.iter().enumerate() {
                 let path = format!("aggregationRule.clusterRoleSelectors[{at}]");
                 check.label_selector(&path, selector);
+                if Selector::from_object(Some(selector)).is_err() {
+                    check.invalid(&path, Value::Null, "invalid label selector.");
+                }
             }
         })
     }
@@ -69,6 +77,10 @@ impl Strategy for Roles {
     fn has_generation(&self, _: &Value) -> bool {
         false
     }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
 }
 
 fn validate_rule(check: &mut Check, path: &str, rule: &Value, namespaced: bool) {
@@ -87,8 +99,10 @@ fn validate_rule(check: &mut Check, path: &str, rule: &Value, namespaced: bool) 
     let path = format!("{path}.nonResourceURLs");
     let urls = rule["nonResourceURLs"].clone();
     if namespaced {
-        check.invalid(&path, urls, "namespaced rules cannot apply to non-resource URLs");
-    } else if ["apiGroups", "resources", "resourceNames"].iter().any(|field| has(field)) {
+        let why = "namespaced rules cannot apply to non-resource URLs";
+        check.invalid(&path, urls.clone(), why);
+    }
+    if ["apiGroups", "resources", "resourceNames"].iter().any(|field| has(field)) {
         let why = "rules cannot apply to both regular resources and non-resource URLs";
         check.invalid(&path, urls, why);
     }
@@ -114,10 +128,10 @@ impl Strategy for Bindings {
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
         Check::run(|check| {
             let role = |field: &str| str_at(obj, &["roleRef", field]);
-            check.one_of("roleRef.apiGroup", role("apiGroup"), &[GROUP]);
+            known(check, "roleRef.apiGroup", role("apiGroup"), &[GROUP]);
             let kinds: &[&str] =
-                if self.namespaced { &["ClusterRole", "Role"] } else { &["ClusterRole"] };
-            check.one_of("roleRef.kind", role("kind"), kinds);
+                if self.namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+            known(check, "roleRef.kind", role("kind"), kinds);
             check.required_text("roleRef.name", role("name"), names::path_segment);
             for (at, subject) in list_at(obj, &["subjects"]).iter().enumerate() {
                 validate_subject(check, &format!("subjects[{at}]"), subject, self.namespaced);
@@ -165,6 +179,15 @@ impl Strategy for Bindings {
     fn has_generation(&self, _: &Value) -> bool {
         false
     }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// A text that must be one of these; to be missing is to be none of them.
+fn known(check: &mut Check, path: &str, text: &str, supported: &[&str]) {
+    check.supported(path, Some(&text.into()), supported);
 }
 
 fn subjects(obj: &Value, kind: &str) -> Value {
@@ -195,10 +218,9 @@ fn validate_subject(check: &mut Check, path: &str, subject: &Value, namespaced: 
                 check.required(&format!("{path}.namespace"), "");
             }
         }
-        "User" | "Group" => check.one_of(&group, text("apiGroup"), &[GROUP]),
+        "User" | "Group" => known(check, &group, text("apiGroup"), &[GROUP]),
         other => {
-            let kinds = &["ServiceAccount", "User", "Group"];
-            check.add(FieldError::not_supported(format!("{path}.kind"), other, kinds));
+            known(check, &format!("{path}.kind"), other, &["ServiceAccount", "User", "Group"]);
         }
     }
 }
@@ -223,6 +245,28 @@ mod tests {
                  group",
                 "rules[1].nonResourceURLs: Invalid value: [\"/metrics\"]: namespaced rules cannot \
                  apply to non-resource URLs",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        let roles = Roles { namespaced: false };
+        let none = json!({"aggregationRule": {}});
+        let found = texts(&roles.validate_create(&none));
+        assert!(found[0].starts_with("aggregationRule.clusterRoleSelectors: Required value"));
+        let bindings = Bindings { namespaced: true };
+        let bad = json!({"roleRef": {"apiGroup": "a", "name": "b"},
+            "subjects": [{"name": "c", "kind": "Node"}]});
+        assert_eq!(
+            texts(&bindings.validate_create(&bad)),
+            [
+                "roleRef.apiGroup: Unsupported value: \"a\": supported values: \
+                 \"rbac.authorization.k8s.io\"",
+                "roleRef.kind: Unsupported value: \"\": supported values: \"Role\", \
+                 \"ClusterRole\"",
+                "subjects[0].kind: Unsupported value: \"Node\": supported values: \
+                 \"ServiceAccount\", \"User\", \"Group\"",
             ]
         );
     }

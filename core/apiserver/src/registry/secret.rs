@@ -14,6 +14,8 @@ use super::configmap::{MAX_BYTES, decoded_len, frozen};
 use crate::generic::resource::{Resource, Str};
 use crate::generic::strategy::{Column, Strategy};
 
+/// What every PEM block begins with.
+const PEM: &[u8] = b"-----BEGIN ";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
 pub(super) fn resource() -> Resource {
@@ -41,12 +43,24 @@ impl Strategy for Secrets {
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(obj);
-        errors.extend(Check::run(|check| {
+        Check::run(|check| {
             check.immutable("type", obj.get("type"), old.get("type"));
             frozen(check, obj, old, &["data"]);
-        }));
-        errors
+            validate(check, obj);
+        })
+    }
+
+    fn warnings(&self, obj: &Value, _: Option<&Value>) -> Vec<String> {
+        let tls = str_at(obj, &["type"]) == "kubernetes.io/tls";
+        let lacks = |key: &str| {
+            let bytes = STANDARD.decode(str_at(obj, &["data", key])).unwrap_or_default();
+            !bytes.windows(PEM.len()).any(|part| part == PEM)
+        };
+        let missing = [("tls.crt", "certificate"), ("tls.key", "key")];
+        let missing = missing.iter().find(|(key, _)| tls && lacks(key));
+        let text =
+            |(_, what): &(&str, &str)| format!("tls: failed to find any PEM data in {what} input");
+        missing.map(text).into_iter().collect()
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -98,7 +112,12 @@ fn validate(check: &mut Check, obj: &Value) {
         }
         "kubernetes.io/dockercfg" => &[".dockercfg"],
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/ssh-auth" => {
+            if str_at(obj, &["data", "ssh-privatekey"]).is_empty() {
+                check.required("data[ssh-privatekey]", "");
+            }
+            &[]
+        }
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],
     };
@@ -140,6 +159,12 @@ mod tests {
         let token = json!({"type": "kubernetes.io/service-account-token"});
         let expected = "metadata.annotations[kubernetes.io/service-account.name]: Required value";
         assert_eq!(texts(&Secrets.validate_create(&token)), [expected]);
+        let ssh = json!({"type": "kubernetes.io/ssh-auth", "data": {"ssh-privatekey": ""}});
+        let expected = "data[ssh-privatekey]: Required value";
+        assert_eq!(texts(&Secrets.validate_create(&ssh)), [expected]);
+        let warning = "tls: failed to find any PEM data in certificate input";
+        assert_eq!(Secrets.warnings(&tls, None), [warning]);
+        assert!(Secrets.warnings(&ssh, None).is_empty());
         let opaque = json!({"type": "Opaque"});
         let found = texts(&Secrets.validate_update(&tls, &opaque));
         let expected = r#"type: Invalid value: "kubernetes.io/tls": field is immutable"#;
