@@ -17,6 +17,7 @@ mod federation;
 mod garbage;
 mod get;
 mod hub;
+mod kinds;
 mod lost_node;
 mod network;
 mod nodes;
