@@ -29,3 +29,4 @@ mod server_side_apply;
 mod tidy;
 mod wasm;
 mod watching;
+mod wire;

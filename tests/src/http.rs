@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hansa_client::kube::client::Body;
 use hansa_client::kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use hansa_client::kube::{Client, Config};
@@ -36,6 +37,8 @@ pub struct Answer {
     /// The headers.
     pub headers: HeaderMap,
     /// The body as it came.
+    pub bytes: Bytes,
+    /// The body as text.
     pub text: String,
     /// The body as JSON; null if it is none.
     pub body: Value,
@@ -96,7 +99,7 @@ impl Http {
     async fn exchange(&self, request: Request<Body>) -> Option<Answer> {
         let (parts, body) = self.client.send(request).await.ok()?.into_parts();
         let bytes = body.collect().await.ok()?.to_bytes();
-        Some(Answer::new(parts.status.as_u16(), parts.headers, &bytes))
+        Some(Answer::new(parts.status.as_u16(), parts.headers, bytes))
     }
 
     /// GET.
@@ -111,9 +114,10 @@ impl Http {
 }
 
 impl Answer {
-    pub(crate) fn new(code: u16, headers: HeaderMap, bytes: &[u8]) -> Self {
-        let body = serde_json::from_slice(bytes).unwrap_or_default();
-        Self { code, headers, text: String::from_utf8_lossy(bytes).into_owned(), body }
+    pub(crate) fn new(code: u16, headers: HeaderMap, bytes: Bytes) -> Self {
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Self { code, headers, bytes, text, body }
     }
 
     /// The Status' reason; empty if it is none.

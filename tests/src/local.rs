@@ -32,6 +32,10 @@ static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     pki.service_account_key_pem().expect("keys can be made").into_bytes()
 });
 
+fn admin() -> Identity {
+    Identity::user("admin", &["system:masters", "system:authenticated"])
+}
+
 impl Local {
     /// A fresh server with the namespace `default` and its service account.
     ///
@@ -79,7 +83,18 @@ impl Local {
 
     /// GET with these headers, as the administrator.
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.exchange(admin(), "GET", path, headers, b"")
+        self.send_with("GET", path, headers, b"")
+    }
+
+    /// Sends a request with these headers as the administrator.
+    pub fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        self.exchange(admin(), method, path, headers, body)
     }
 
     fn exchange(
@@ -101,7 +116,7 @@ impl Local {
                 let response = self.server.handle(request, Some(Arc::new(who))).await;
                 let (parts, body) = response.into_parts();
                 let bytes = body.collect().await.expect("the answer is whole").to_bytes();
-                Answer::new(parts.status.as_u16(), parts.headers, &bytes)
+                Answer::new(parts.status.as_u16(), parts.headers, bytes)
             };
             let answer = tokio::time::timeout(LIMIT, answer).await;
             answer.unwrap_or_else(|_| panic!("{method} {path}: no answer within {LIMIT:?}"))

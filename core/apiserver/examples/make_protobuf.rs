@@ -10,9 +10,13 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+/// A type that is another version's, by their full names.
+type Alias = (String, String);
+
 /// The fields of Go structs by full name: JSON name (empty if inlined), Go type, number, omitted.
 type Structs = BTreeMap<String, Vec<Field>>;
 
+#[derive(Clone)]
 struct Field {
     name: String,
     go_type: String,
@@ -24,10 +28,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let output = arguments.next().ok_or("usage: make_protobuf OUT PREFIX=FILE…")?;
     let mut structs = Structs::new();
+    let mut aliases = Vec::new();
     for argument in arguments {
         let (prefix, file) = argument.split_once('=').ok_or("PREFIX=FILE expected")?;
-        read(prefix, &std::fs::read_to_string(file)?, &mut structs)?;
+        let text = std::fs::read_to_string(file)?;
+        read(prefix, &text, &mut structs)?;
+        aliases.extend(renamed(prefix, &text)?);
     }
+    resolve(&aliases, &mut structs);
     let rows: Vec<String> = structs
         .keys()
         .filter_map(|name| {
@@ -66,12 +74,40 @@ fn read(prefix: &str, text: &str, structs: &mut Structs) -> Result<(), regex::Er
     Ok(())
 }
 
+/// `type MatchCondition v1.MatchCondition` and the like: the same fields under another name.
+fn renamed(prefix: &str, text: &str) -> Result<Vec<Alias>, regex::Error> {
+    let group = prefix.rsplit_once('.').map_or(prefix, |(group, _)| group);
+    let alias = Regex::new(r"(?m)^type (\w+) (?:= )?(v\w+)\.(\w+)$")?;
+    let found = alias.captures_iter(text).map(|found| {
+        (format!("{prefix}.{}", &found[1]), format!("{group}.{}.{}", &found[2], &found[3]))
+    });
+    Ok(found.collect())
+}
+
+fn resolve(aliases: &[Alias], structs: &mut Structs) {
+    for (name, of) in aliases {
+        if let Some(fields) = structs.get(of).cloned() {
+            let package = of.rsplit_once('.').map_or("", |(package, _)| package);
+            let outside = |field: Field| Field {
+                go_type: match field.name.is_empty() {
+                    true => format!("{package}.{}", field.go_type.trim_start_matches('*')),
+                    false => field.go_type.clone(),
+                },
+                ..field
+            };
+            structs.insert(name.clone(), fields.into_iter().map(outside).collect());
+        }
+    }
+}
+
 fn numbers(name: &str, structs: &Structs) -> Map<String, Value> {
     let package = name.rsplit_once('.').map_or("", |(package, _)| package);
     let mut out = Map::new();
     for field in structs.get(name).into_iter().flatten() {
         if field.name.is_empty() {
-            let inner = format!("{package}.{}", field.go_type.trim_start_matches('*'));
+            let own = field.go_type.trim_start_matches('*');
+            let inner =
+                if structs.contains_key(own) { own.into() } else { format!("{package}.{own}") };
             out.insert(format!("@{}", field.number), numbers(&inner, structs).into());
         } else {
             let number = if field.omit_zero { -field.number } else { field.number };

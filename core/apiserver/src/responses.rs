@@ -19,7 +19,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The Status of a failure, with `Retry-After` where the failure names a time.
 pub fn error(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(code, &error.to_status());
+    let mut response = object(code, &error.to_status());
     let wait = error.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if wait > 0 {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
@@ -27,7 +27,18 @@ pub fn error(error: &ApiError) -> Response<Body> {
     response
 }
 
-/// A JSON document.
+/// Marks a JSON answer that clients may also want in another encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiObject;
+
+/// An object of the API that is none of the registry's: a Status, a review, a list of resources.
+pub fn object(code: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = json(code, value);
+    response.extensions_mut().insert(ApiObject);
+    response
+}
+
+/// A JSON document, whatever the client accepts.
 pub fn json(code: StatusCode, value: &Value) -> Response<Body> {
     bytes(code, JSON, value.to_string())
 }

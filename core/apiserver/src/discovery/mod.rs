@@ -106,7 +106,7 @@ pub fn handle(server: &Arc<ApiServer>, parts: &[&str], request: &Request<Body>) 
     }
     let address = format!("{}:{}", server.config.advertise_address, server.config.advertise_port);
     match plain(&snapshot, parts, &address) {
-        Some(document) => vary(responses::json(StatusCode::OK, &document)),
+        Some(document) => vary(responses::object(StatusCode::OK, &document)),
         None => responses::page_not_found(),
     }
 }

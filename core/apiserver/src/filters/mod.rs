@@ -1,4 +1,5 @@
-//! What every request passes, outermost first: panic guard and accounting, authentication,
+//! What every request passes, outermost first: accounting, the encoding of
+//! documents, panic guard, authentication,
 //! impersonation, authorization, in-flight limits, deadline, body limit; then it is routed.
 
 mod account;
@@ -6,6 +7,7 @@ mod authenticate;
 mod authorize;
 mod body_limit;
 mod in_flight;
+mod negotiated;
 mod panic_guard;
 mod tracked;
 mod transcode;
@@ -32,9 +34,10 @@ pub async fn run(
 ) -> Response<Body> {
     let info = Arc::new(RequestInfo::parse(request.method(), request.uri()));
     let account = account::Account::open(&info, &request);
+    let wish = negotiated::Wish::of(&request);
     let inner = authenticated(server, &info, request, identity, &account);
     let response = panic_guard::guard(&info, inner).await;
-    account.close(server, response)
+    account.close(server, wish.grant(response).await)
 }
 
 async fn authenticated(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use hansa_storage::KeyValue;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::catalog::Served;
 use super::encode;
 use super::resource::Str;
+use crate::negotiate::Encoding;
+use crate::protobuf;
 
 /// A stored object that is not JSON.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,7 @@ pub struct Entry {
     /// The kind's selectable fields and their values.
     pub fields: Vec<(Str, String)>,
     value: OnceLock<Arc<Value>>,
+    message: OnceLock<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +75,7 @@ impl Entry {
             labels,
             fields,
             value: OnceLock::new(),
+            message: OnceLock::new(),
         })
     }
 
@@ -97,6 +101,13 @@ impl Entry {
             Some(value) => value.clone(),
             None => Arc::new(serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)),
         }
+    }
+
+    /// The object's protobuf message without an envelope; encoded at first use and then shared. Empty
+    /// if its kind has none.
+    pub fn message(&self) -> Bytes {
+        let encode = || protobuf::message(&self.parsed()).unwrap_or_default();
+        self.message.get_or_init(encode).clone()
     }
 
     /// The value of a field that selectors may name.
@@ -213,13 +224,18 @@ pub struct Change {
     /// The object before; `None` if it was created.
     pub old: Option<Arc<Entry>>,
     departed: OnceLock<Bytes>,
-    frames: [OnceLock<Bytes>; 9],
+    lines: Frames,
+    messages: OnceLock<Box<Frames>>,
 }
+
+/// One event's bytes per event type and form, made when they are first wanted.
+type Frames = [OnceLock<Bytes>; 9];
 
 impl Change {
     /// A change; at least one of the two is there.
     pub fn new(revision: u64, new: Option<Arc<Entry>>, old: Option<Arc<Entry>>) -> Self {
-        Self { revision, new, old, departed: OnceLock::new(), frames: Default::default() }
+        let (departed, lines, messages) = Default::default();
+        Self { revision, new, old, departed, lines, messages }
     }
 
     /// The object after, or before if there is none after.
@@ -227,33 +243,26 @@ impl Change {
         self.new.as_ref().or(self.old.as_ref()).expect("a change has a before or an after")
     }
 
-    /// The bytes that an event of this type carries: of the object as it was, at this revision, if
-    /// it is gone or left the selection.
-    pub fn object(&self, event: EventType) -> Bytes {
-        match (event, &self.old) {
-            (EventType::Deleted, Some(old)) => {
-                self.departed.get_or_init(|| restamp(&old.bytes, self.revision)).clone()
-            }
-            _ => self.entry().bytes.clone(),
-        }
+    /// The object as it was, at this revision: to those for whom it is gone or left the selection.
+    pub fn departed(&self) -> Bytes {
+        let old = self.old.as_ref().unwrap_or_else(|| self.entry());
+        self.departed.get_or_init(|| restamp(&old.bytes, self.revision)).clone()
     }
 
-    /// The line that watchers of one form get; made once, by the first of them.
-    pub fn frame(&self, event: EventType, form: Form, render: impl Fn(Bytes) -> Bytes) -> Bytes {
-        let slot = &self.frames[event as usize * 3 + form as usize];
-        slot.get_or_init(|| frame(event.as_str(), &render(self.object(event)))).clone()
+    /// The event that watchers of one form and encoding get; made once, by the first of them.
+    pub fn frame(
+        &self,
+        event: EventType,
+        form: Form,
+        encoding: Encoding,
+        make: impl FnOnce() -> Bytes,
+    ) -> Bytes {
+        let frames = match encoding {
+            Encoding::Protobuf => self.messages.get_or_init(Box::default),
+            Encoding::Json | Encoding::Yaml => &self.lines,
+        };
+        frames[event as usize * 3 + form as usize].get_or_init(make).clone()
     }
-}
-
-/// One line of a watch: `{"type":…,"object":…}`.
-pub fn frame(event: &str, object: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(object.len() + 40);
-    line.put_slice(b"{\"type\":\"");
-    line.put_slice(event.as_bytes());
-    line.put_slice(b"\",\"object\":");
-    line.put_slice(object);
-    line.put_slice(b"}\n");
-    line.freeze()
 }
 
 /// The same object with another resourceVersion.
@@ -264,6 +273,7 @@ fn restamp(bytes: &Bytes, revision: u64) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::render::{Rendering, event};
     use super::super::resource::Resource;
     use super::super::strategy::Plain;
     use super::*;
@@ -305,11 +315,15 @@ mod tests {
         let obj = json!({"apiVersion": "a.io/v1", "kind": "Thing", "metadata": {"name": "x"}});
         let old = Entry::read(&served("v1"), &kv("/registry/a.io/things/x", &obj, 5)).unwrap();
         let change = Change::new(9, None, Some(Arc::new(old)));
-        let line = change.frame(EventType::Deleted, Form::Whole, |bytes| bytes);
-        let event: Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(event["type"], "DELETED");
-        assert_eq!(event["object"]["metadata"]["resourceVersion"], "9");
-        let again = change.frame(EventType::Deleted, Form::Whole, |_| unreachable!());
+        let frame = |make: &dyn Fn() -> Bytes| {
+            change.frame(EventType::Deleted, Form::Whole, Encoding::Json, make)
+        };
+        let (served, rendering) = (served("v1"), Rendering::default());
+        let line = frame(&|| event(&served, &change, EventType::Deleted, rendering, true));
+        let told: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(told["type"], "DELETED");
+        assert_eq!(told["object"]["metadata"]["resourceVersion"], "9");
+        let again = frame(&|| unreachable!());
         assert_eq!(again.as_ptr(), line.as_ptr(), "watchers share the bytes");
     }
 }

@@ -2,7 +2,7 @@
 //! [`strategy`] per kind.
 //!
 //! Reading order: [`resource`] and [`strategy`] say what a kind is, [`registry`] writes objects,
-//! [`encode`] owns their bytes, [`feed`] and [`cache`] keep what readers share, [`watcher`] serves
+//! [`encode`] and [`render`] own their bytes, [`feed`] and [`cache`] keep what readers share, [`watcher`] serves
 //! it.
 
 pub mod admit;
@@ -22,6 +22,7 @@ pub(crate) mod managed_fields;
 pub mod metadata;
 pub mod options;
 pub mod registry;
+pub mod render;
 pub mod resource;
 pub mod strategy;
 pub mod table;

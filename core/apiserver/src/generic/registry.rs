@@ -23,7 +23,7 @@ use super::feed::Feed;
 use super::filter::Filter;
 use super::list::{self, Listing, store_error};
 use super::options::{Freshness, ListOptions};
-use super::table::Rendering;
+use super::render::Rendering;
 use super::watcher::{Start, WatchSettings, Watcher, error_line};
 use super::{cache, encode};
 
@@ -137,19 +137,18 @@ impl Registry {
         });
     }
 
-    /// One object as JSON, as new as the store.
-    pub async fn get_bytes(
+    /// One object with its bytes, as new as the store.
+    pub async fn get_entry(
         &self,
         served: &Arc<Served>,
         namespace: &str,
         name: &str,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Arc<Entry>, ApiError> {
         if let Some(entry) = self.get_shared(served, namespace, name).await? {
-            return Ok(entry.bytes.clone());
+            return Ok(entry);
         }
         let kv = self.read(served, namespace, name).await?;
-        let stored = entry::served_bytes(served, &kv).map_err(ApiError::internal)?;
-        Ok(encode::with_revision(&stored, kv.mod_revision))
+        Entry::read(served, &kv).map(Arc::new).map_err(ApiError::internal)
     }
 
     /// The cached object, if the cache runs and is as new as the store.
@@ -225,7 +224,7 @@ impl Registry {
             timeout: options.timeout_seconds.map_or_else(default_timeout, Duration::from_secs),
         };
         let watcher = Watcher::start(cache, start, settings, self.stop.clone());
-        Ok(watcher.map_err(|error| error_line(&error)))
+        Ok(watcher.map_err(|error| error_line(&error, rendering.encoding)))
     }
 
     /// Upstream's rules: sendInitialEvents decides, and without it resourceVersion does.

@@ -1,7 +1,7 @@
-//! One watch: what a reader gets of a cache's changes, as lines of JSON.
+//! One watch: what a reader gets of a cache's changes, as lines of JSON or frames of protobuf.
 //!
 //! The state machine is linear: initial state, the mark that ends it, then changes and bookmarks
-//! until the time is up. Lines of changes are shared with every other watcher of the same form.
+//! until the time is up. What is sent is shared with every other watcher of the same form.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Interest, Subscription, View, WatchError};
-use super::entry::{Change, frame};
+use super::entry::{Change, Form};
 use super::filter::Filter;
-use super::table::{Rendering, bookmark, encode, render_bytes};
+use super::render::{self, Rendering};
+use crate::negotiate::Encoding;
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const INITIAL_CHUNK: usize = 32 << 10;
@@ -61,6 +62,8 @@ pub struct Watcher {
     deadline: Instant,
     next_bookmark: Instant,
     stop: CancellationToken,
+    /// The next table is the first one, and says what its columns are.
+    headers: bool,
     over: bool,
 }
 
@@ -75,6 +78,7 @@ impl Watcher {
         let interest = settings.filter.interest(&cache.served);
         let now = Instant::now();
         let (initial, subscription, seen) = open(&cache, start, &settings, &interest)?;
+        let headers = settings.rendering.form == Form::Table && initial.is_empty();
         Ok(Self {
             backlog: subscription.backlog.iter().cloned().collect(),
             deadline: now + settings.timeout,
@@ -85,6 +89,7 @@ impl Watcher {
             initial,
             subscription,
             seen,
+            headers,
             stop,
             over: false,
         })
@@ -146,11 +151,12 @@ impl Watcher {
         self.seen = change.revision;
         let event = self.settings.filter.event(change)?;
         let (rendering, served) = (self.settings.rendering, &self.cache.served);
-        let render = |object| render_bytes(served, object, rendering);
-        if rendering.is_shared() {
-            Some(change.frame(event, rendering.form, render))
+        let headers = std::mem::take(&mut self.headers);
+        let make = || render::event(served, change, event, rendering, headers);
+        if rendering.is_shared() && !headers {
+            Some(change.frame(event, rendering.form, rendering.encoding, make))
         } else {
-            Some(frame(event.as_str(), &render(change.object(event))))
+            Some(make())
         }
     }
 
@@ -173,7 +179,7 @@ impl Watcher {
 
     fn fail(&mut self, error: &WatchError) -> Option<Bytes> {
         self.over = true;
-        Some(error_line(error))
+        Some(error_line(error, self.settings.rendering.encoding))
     }
 
     /// The time is up: a last bookmark, so that the next watch starts where this one ended.
@@ -198,9 +204,12 @@ impl Watcher {
             return Some(line);
         }
         self.seen = self.seen.max(applied);
-        let form = self.settings.rendering.form;
-        let mark = || frame("BOOKMARK", &bookmark(&self.cache.served, self.seen, false, form));
-        self.settings.bookmarks.then(mark)
+        if !self.settings.bookmarks {
+            return None;
+        }
+        let headers = std::mem::take(&mut self.headers);
+        let (served, rendering) = (&self.cache.served, self.settings.rendering);
+        Some(render::bookmark(served, self.seen, false, rendering, headers))
     }
 }
 
@@ -235,22 +244,21 @@ fn initial_chunks(
     settings: &WatchSettings,
     mark: bool,
 ) -> VecDeque<Bytes> {
+    let (served, rendering) = (&cache.served, settings.rendering);
     let mut chunks = VecDeque::new();
     let mut chunk = BytesMut::new();
+    let mut headers = rendering.form == Form::Table;
     let wanted = view.entries.iter().filter(|entry| settings.filter.matches(entry));
     for entry in wanted {
-        let object = render_bytes(&cache.served, entry.bytes.clone(), settings.rendering);
-        chunk.extend_from_slice(&frame("ADDED", &object));
+        let object = render::entry(served, entry, rendering, std::mem::take(&mut headers));
+        chunk.extend_from_slice(&render::frame("ADDED", &object, rendering.encoding));
         if chunk.len() >= INITIAL_CHUNK {
             chunks.push_back(chunk.split().freeze());
         }
     }
     if mark && settings.bookmarks {
-        let form = settings.rendering.form;
-        chunk.extend_from_slice(&frame(
-            "BOOKMARK",
-            &bookmark(&cache.served, view.revision, true, form),
-        ));
+        let mark = render::bookmark(served, view.revision, true, rendering, headers);
+        chunk.extend_from_slice(&mark);
     }
     if !chunk.is_empty() {
         chunks.push_back(chunk.freeze());
@@ -258,13 +266,13 @@ fn initial_chunks(
     chunks
 }
 
-/// An ERROR line: how a watch tells why it ends.
-pub fn error_line(error: &WatchError) -> Bytes {
+/// An ERROR event: how a watch tells why it ends.
+pub fn error_line(error: &WatchError, encoding: Encoding) -> Bytes {
     let error = match error {
         WatchError::TooOld { asked, oldest } => ApiError::too_old_resource_version(*asked, *oldest),
         WatchError::Closed => ApiError::expired("the watched resource is no longer served"),
     };
-    frame("ERROR", &encode(&error.to_status()))
+    render::frame("ERROR", &render::encode(&error.to_status(), encoding), encoding)
 }
 
 /// Up to a tenth less, so that a thousand watchers do not all get their bookmark at once.

@@ -22,7 +22,7 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let options = read_options(call, body).await?;
     let ctx = call.context(options.dry_run, "");
     match call.registry.delete(&call.served, &ctx, &options).await? {
-        Deleted::Marked(written) => call.object(StatusCode::OK, written.bytes),
+        Deleted::Marked(written) => call.object(StatusCode::OK, &written.obj),
         gone @ Deleted::Gone(_) => {
             Ok(call.document(StatusCode::OK, &gone.into_response(&call.served)))
         }

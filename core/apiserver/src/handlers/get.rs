@@ -17,6 +17,6 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>, ApiError> {
         let cache = call.registry.cache(&call.served).await?;
         list::wait(&cache, asked).await?;
     }
-    let bytes = call.registry.get_bytes(&call.served, &call.namespace, &call.name).await?;
-    call.object(StatusCode::OK, bytes)
+    let entry = call.registry.get_entry(&call.served, &call.namespace, &call.name).await?;
+    call.entry(StatusCode::OK, &entry)
 }

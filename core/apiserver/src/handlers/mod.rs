@@ -23,21 +23,26 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
+use hansa_api::field::FieldError;
 use hansa_api::status::{ApiError, Reason};
 use http::{HeaderMap, Request, Response};
 
 use crate::body::Body;
 use crate::generic::catalog::Served;
 use crate::generic::context::{Context, Identity, Warnings};
+use crate::generic::entry::Form;
 use crate::generic::options::Query;
 use crate::generic::registry::Registry;
+use crate::generic::render::Rendering;
 use crate::generic::resource::{Resource, Subresource};
-use crate::generic::table::{Include, Rendering};
+use crate::generic::table::Include;
 use crate::generic::update::Part;
-use crate::negotiate::{Accepted, negotiate};
+use crate::negotiate::{Accepted, Offer, is_pretty, negotiate};
+use crate::protobuf;
 use crate::request_info::RequestInfo;
 
 pub use read_body::BODY_LIMIT;
+pub(crate) use respond::pretty;
 
 /// One request on its way through a handler.
 pub(crate) struct Call {
@@ -92,7 +97,7 @@ async fn answer(
         name: path_name(info),
         subresource: info.subresource.clone(),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
-        accepted: negotiate(&parts.headers)?,
+        accepted: negotiate(&parts.headers, offer(&served, &info.subresource))?,
         headers: parts.headers,
         warnings: Warnings::default(),
         served,
@@ -104,6 +109,12 @@ async fn answer(
     respond::warn(&mut response, deprecation.iter());
     respond::warn(&mut response, warnings.take().iter());
     Ok(response)
+}
+
+/// Custom resources have no protobuf encoding; their `scale` has.
+fn offer(served: &Served, subresource: &str) -> Offer {
+    let kind = crate::generic::decode::kind_of(&served.resource);
+    Offer { forms: true, protobuf: subresource == "scale" || protobuf::is_known(&kind) }
 }
 
 /// The name in the path; the one that a field selector pins is the filter's business.
@@ -204,16 +215,25 @@ impl Call {
 
     /// How the client wants to see objects.
     fn rendering(&self) -> Result<Rendering, ApiError> {
+        let Accepted { form, beta, encoding, .. } = self.accepted;
         let include = match self.query.text("includeObject") {
+            _ if form != Form::Table => Include::Metadata,
             "" | "Metadata" => Include::Metadata,
             "None" => Include::Nothing,
             "Object" => Include::Object,
-            other => {
-                return Err(ApiError::bad_request(format!(
-                    "unrecognized includeObject value: {other:?}"
-                )));
-            }
+            other => return Err(odd_include(other)),
         };
-        Ok(Rendering { form: self.accepted.form, include })
+        Ok(Rendering { form, include, beta, encoding })
     }
+
+    /// Whether JSON is indented for a person.
+    fn is_pretty(&self) -> bool {
+        self.accepted.pretty || is_pretty(self.query.flag("pretty"), &self.headers)
+    }
+}
+
+fn odd_include(value: &str) -> ApiError {
+    let why = "must be 'Metadata', 'Object', 'None', or empty";
+    let error = FieldError::invalid("includeObject", value, why);
+    ApiError::bad_request(format!("Unable to convert to Table as requested: {error}"))
 }

@@ -11,33 +11,43 @@ use serde_json::Value;
 
 use super::Call;
 use crate::body::{self, Body, BoxError};
-use crate::generic::entry::Form;
+use crate::generic::entry::Entry;
 use crate::generic::registry::Written;
-use crate::generic::table::{encode, render};
+use crate::generic::render;
 use crate::negotiate::compress::{Gzip, THRESHOLD, accepts_gzip};
-use crate::responses::JSON;
+use crate::negotiate::{Accepted, Encoding};
 
-const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 const WARNING: HeaderName = http::header::WARNING;
 
 impl Call {
     /// Answers with a document that is no object of the resource: a Status, a Scale, a table.
     pub(crate) fn document(&self, code: StatusCode, value: &Value) -> Response<Body> {
-        self.json(code, encode(value))
+        let encoding = self.accepted.encoding;
+        let bytes = match encoding {
+            Encoding::Json if self.is_pretty() => pretty(value),
+            _ => render::encode(value, encoding),
+        };
+        self.bytes(code, bytes)
+    }
+
+    /// Answers with a cached object, rendered as the client asked.
+    pub(crate) fn entry(
+        &self,
+        code: StatusCode,
+        entry: &Entry,
+    ) -> Result<Response<Body>, ApiError> {
+        let rendering = self.rendering()?;
+        if self.needs_reshaping() {
+            let tree = render::tree(&self.served, &entry.parsed(), rendering, true);
+            return Ok(self.document(code, &tree));
+        }
+        Ok(self.bytes(code, render::entry(&self.served, entry, rendering, true)))
     }
 
     /// Answers with an object, rendered as the client asked.
-    pub(crate) fn object(
-        &self,
-        code: StatusCode,
-        bytes: Bytes,
-    ) -> Result<Response<Body>, ApiError> {
-        if self.accepted.form == Form::Whole {
-            return Ok(self.json(code, bytes));
-        }
-        let obj = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
-        let rendering = self.rendering()?;
-        Ok(self.document(code, &render(&self.served, &obj, rendering)))
+    pub(crate) fn object(&self, code: StatusCode, obj: &Value) -> Result<Response<Body>, ApiError> {
+        let tree = render::tree(&self.served, obj, self.rendering()?, true);
+        Ok(self.document(code, &tree))
     }
 
     /// Answers a write, with its warnings.
@@ -47,19 +57,18 @@ impl Call {
         written: Written,
         complaints: &[String],
     ) -> Result<Response<Body>, ApiError> {
-        let mut response = self.object(code, written.bytes)?;
+        let plain = self.accepted == Accepted::default() && !self.is_pretty();
+        let mut response = match plain {
+            true => self.bytes(code, written.bytes),
+            false => self.object(code, &written.obj)?,
+        };
         warn(&mut response, complaints.iter().chain(&written.warnings));
         Ok(response)
     }
 
-    /// Answers with JSON bytes, or with what they are in YAML, pretty or compressed.
-    pub(crate) fn json(&self, code: StatusCode, bytes: Bytes) -> Response<Body> {
-        let (bytes, media) = match self.reshaped(&bytes) {
-            Some(reshaped) => reshaped,
-            None => (bytes, JSON),
-        };
-        let gzip = self.compresses() && bytes.len() > THRESHOLD;
-        let mut response = if gzip {
+    /// Answers with bytes in the encoding that the client asked for, compressed if they are many.
+    pub(crate) fn bytes(&self, code: StatusCode, bytes: Bytes) -> Response<Body> {
+        let mut response = if self.compresses(bytes.len()) {
             let mut encoder = Gzip::new();
             let mut packed = BytesMut::from(encoder.push(&bytes));
             packed.extend_from_slice(&encoder.finish());
@@ -68,47 +77,48 @@ impl Call {
             Response::new(body::full(bytes))
         };
         *response.status_mut() = code;
-        response.headers_mut().insert(CONTENT_TYPE, media);
+        self.stamp(&mut response);
         response
     }
 
-    /// YAML or indented JSON, if the client wants that.
-    fn reshaped(&self, bytes: &Bytes) -> Option<(Bytes, HeaderValue)> {
-        let pretty = self.query.flag("pretty").unwrap_or(false);
-        if !self.accepted.yaml && !pretty {
-            return None;
-        }
-        let value: Value = serde_json::from_slice(bytes).ok()?;
-        if self.accepted.yaml {
-            return Some((serde_saphyr::to_string(&value).ok()?.into(), YAML));
-        }
-        let mut text = serde_json::to_vec_pretty(&value).ok()?;
-        text.push(b'\n');
-        Some((text.into(), JSON))
+    fn stamp(&self, response: &mut Response<Body>) {
+        response.headers_mut().insert(CONTENT_TYPE, self.accepted.encoding.media_type());
     }
 
-    fn compresses(&self) -> bool {
-        matches!(self.verb.as_str(), "get" | "list") && accepts_gzip(&self.headers)
+    fn compresses(&self, size: usize) -> bool {
+        let reads = matches!(self.verb.as_str(), "get" | "list");
+        reads && size > THRESHOLD && accepts_gzip(&self.headers)
     }
 
-    /// Whether a list must be collected before it is sent.
+    /// Whether an answer must be made from trees: YAML and indented JSON.
     pub(crate) fn needs_reshaping(&self) -> bool {
-        self.accepted.yaml || self.query.flag("pretty").unwrap_or(false)
+        match self.accepted.encoding {
+            Encoding::Json => self.is_pretty(),
+            Encoding::Yaml => true,
+            Encoding::Protobuf => false,
+        }
     }
 
-    /// Answers with chunks of JSON as they come, compressed if the client likes.
-    pub(crate) fn chunks<I>(&self, chunks: I) -> Response<Body>
+    /// Answers with `size` bytes in chunks, compressed if the client likes.
+    pub(crate) fn chunks<I>(&self, size: usize, chunks: I) -> Response<Body>
     where
         I: Iterator<Item = Bytes> + Send + 'static,
     {
-        let mut response = if self.compresses() {
+        let mut response = if self.compresses(size) {
             compressed(streaming(futures::stream::iter(gzipped(chunks))))
         } else {
             Response::new(streaming(futures::stream::iter(chunks)))
         };
-        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        self.stamp(&mut response);
         response
     }
+}
+
+/// Indented JSON with an end of line, for people.
+pub(crate) fn pretty(value: &Value) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).expect("a JSON tree encodes into memory");
+    text.push(b'\n');
+    text.into()
 }
 
 fn gzipped<I: Iterator<Item = Bytes>>(chunks: I) -> impl Iterator<Item = Bytes> {

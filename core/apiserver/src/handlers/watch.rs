@@ -2,16 +2,16 @@
 
 use hansa_api::status::ApiError;
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::CONTENT_TYPE;
 
 use super::Call;
 use super::respond::streaming;
 use crate::body::{self, Body};
 use crate::generic::options::ListOptions;
-
-const JSON_LINES: HeaderValue = HeaderValue::from_static("application/json");
+use crate::negotiate::check_stream;
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>, ApiError> {
+    check_stream(call.accepted)?;
     let mut options = ListOptions::parse(&call.query, &call.namespace, true)?;
     if !call.name.is_empty() {
         // The old path form `watch/…/NAME` names one object.
@@ -23,6 +23,6 @@ pub(super) async fn handle(call: &Call) -> Result<Response<Body>, ApiError> {
         Err(line) => body::full(line),
     };
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, JSON_LINES);
+    response.headers_mut().insert(CONTENT_TYPE, call.accepted.encoding.stream_type());
     Ok(response)
 }

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::generic::decode::Format;
 
-pub use accept::{Accepted, negotiate};
+pub use accept::{Accepted, Encoding, Offer, check_stream, is_pretty, negotiate};
 
 /// The media types of bodies that describe objects.
 pub const BODIES: [&str; 3] =
@@ -22,7 +22,7 @@ pub const BODIES: [&str; 3] =
 pub fn body_format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" => Ok(Format::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
+        "application/yaml" => Ok(Format::Yaml),
         _ => Err(ApiError::unsupported_media_type(&BODIES)),
     }
 }

@@ -1,16 +1,18 @@
 //! Objects in Kubernetes' protobuf encoding, read into the same trees as JSON.
 //!
-//! Go clients send built-in kinds this way unless told otherwise. The envelope is four magic bytes
+//! Go clients speak built-in kinds this way unless told otherwise. The envelope is four magic bytes
 //! and a `runtime.Unknown`; fields are found by the numbers of `data/protobuf.json`, their types by the
-//! schema bundle. Answers are JSON, which the same clients accept.
+//! schema bundle. A list is the messages of its objects one after the other, so that each object is
+//! encoded once for all who read it.
 
 mod decode;
+mod encode;
 mod special;
 mod table;
 mod wire;
 
-use hansa_api::schema;
-use hansa_api::{ApiError, GroupVersionKind};
+use bytes::Bytes;
+use hansa_api::{ApiError, GroupVersionKind, meta, schema};
 use serde_json::Value;
 
 use wire::{Field, Reader};
@@ -18,6 +20,10 @@ use wire::{Field, Reader};
 /// The media type of such bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
+/// The envelope's encoding and media type, both empty.
+pub const ENVELOPE_END: &[u8] = &[0x1a, 0, 0x22, 0];
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 /// A kind of every group; all have the fields of this one.
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -71,6 +77,104 @@ pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
     object.insert("apiVersion".into(), envelope.api_version.into());
     object.insert("kind".into(), envelope.kind.into());
     Ok(Value::Object(object))
+}
+
+/// Whether a kind has a protobuf encoding.
+pub fn is_known(kind: &GroupVersionKind) -> bool {
+    schema::builtin().type_of(kind).is_some_and(|id| table::plan(id).is_some())
+}
+
+/// The message of an object without its envelope; none if its kind has no protobuf encoding.
+pub fn message(obj: &Value) -> Option<Bytes> {
+    let fields = obj.as_object()?;
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let kind = GroupVersionKind::parse(text("apiVersion"), text("kind")).ok()?;
+    let mut out = Vec::with_capacity(512);
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("meta.k8s.io", "PartialObjectMetadata") => put_metadata(&mut out, obj, OBJECT_META),
+        ("meta.k8s.io", "PartialObjectMetadataList") => {
+            put_metadata(&mut out, obj, LIST_META);
+            for item in meta::list_at(obj, &["items"]) {
+                wire::put_message(&mut out, 2, |out| put_metadata(out, item, OBJECT_META));
+            }
+        }
+        _ => {
+            let id = schema::builtin().type_of(&kind).filter(|id| table::plan(*id).is_some())?;
+            encode::object(id, fields, &mut out);
+        }
+    }
+    Some(out.into())
+}
+
+/// The message of a `PartialObjectMetadata` of any object.
+pub fn partial(obj: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    put_metadata(&mut out, obj, OBJECT_META);
+    out.into()
+}
+
+fn put_metadata(out: &mut Vec<u8>, obj: &Value, kind: &str) {
+    let id = schema::builtin().type_named(kind).expect("the bundle has the metadata types");
+    if let Some(Value::Object(fields)) = obj.get("metadata") {
+        wire::put_message(out, 1, |out| encode::object(id, fields, out));
+    }
+}
+
+/// A whole object; none if its kind has no protobuf encoding.
+pub fn encode(obj: &Value) -> Option<Bytes> {
+    let message = message(obj)?;
+    Some(envelope(meta::api_version(obj), meta::kind(obj), &message))
+}
+
+/// Puts a message into its envelope.
+pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(message.len() + api_version.len() + kind.len() + 32);
+    open_envelope(&mut out, api_version, kind);
+    wire::put_bytes(&mut out, 2, message);
+    out.extend_from_slice(ENVELOPE_END);
+    out.into()
+}
+
+fn open_envelope(out: &mut Vec<u8>, api_version: &str, kind: &str) {
+    out.extend_from_slice(MAGIC);
+    wire::put_message(out, 1, |out| {
+        wire::put_bytes(out, 1, api_version.as_bytes());
+        wire::put_bytes(out, 2, kind.as_bytes());
+    });
+}
+
+/// What comes in front of a list's items, if each is sent as [`item_head`] and its message.
+pub fn list_head<'a>(
+    api_version: &str,
+    kind: &str,
+    metadata: &Value,
+    messages: impl Iterator<Item = &'a Bytes>,
+) -> Bytes {
+    let mut head = Vec::with_capacity(128);
+    put_metadata(&mut head, metadata, LIST_META);
+    let items: usize = messages.map(|one| item_head(one).len() + one.len()).sum();
+    let mut out = Vec::with_capacity(256);
+    open_envelope(&mut out, api_version, kind);
+    wire::put_head(&mut out, 2, head.len() + items);
+    out.extend_from_slice(&head);
+    out.into()
+}
+
+/// What comes in front of an item of a list.
+pub fn item_head(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(6);
+    wire::put_head(&mut out, 2, message.len());
+    out
+}
+
+/// One frame of a watch: its length, and a `WatchEvent` that holds an object in its envelope.
+pub fn frame(event: &str, object: &[u8]) -> Bytes {
+    let mut out = vec![0; 4];
+    wire::put_bytes(&mut out, 1, event.as_bytes());
+    wire::put_message(&mut out, 2, |out| wire::put_bytes(out, 1, object));
+    let length = u32::try_from(out.len() - 4).expect("an object is smaller than 4 GiB");
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out.into()
 }
 
 /// `runtime.Unknown`: type, and the object's own bytes.

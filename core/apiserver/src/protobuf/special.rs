@@ -4,8 +4,8 @@ use hansa_api::schema::{self, FieldType};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::wire::{Field, Reader, text};
-use super::{Error, decode};
+use super::wire::{Field, Reader, put_bytes, put_message, put_varint, text};
+use super::{Error, decode, encode};
 
 const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
@@ -112,4 +112,73 @@ fn json_schema(bytes: &[u8], depth: usize) -> Result<Value, Error> {
     let bundle = schema::builtin();
     let id = bundle.type_named(SCHEMA).ok_or(Error::Malformed)?;
     Ok(decode::object(bundle.get(id), bytes, depth)?.into())
+}
+
+/// Appends a field of one of these types.
+pub(super) fn put(number: u64, kind: &FieldType, value: &Value, out: &mut Vec<u8>) {
+    match kind {
+        FieldType::Quantity => put_message(out, number, |out| put_text(out, 1, value)),
+        FieldType::IntOrString => put_message(out, number, |out| put_int_or_string(out, value)),
+        FieldType::Time | FieldType::MicroTime => {
+            let time = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+            put_message(out, number, |out| put_time(out, time));
+        }
+        FieldType::Any | FieldType::FreeObject => {
+            put_message(out, number, |out| put_bytes(out, 1, value.to_string().as_bytes()));
+        }
+        FieldType::SchemaOrArray | FieldType::SchemaOrBool | FieldType::SchemaOrStrings => {
+            put_message(out, number, |out| put_schema_or(out, kind, value));
+        }
+        _ => {}
+    }
+}
+
+/// An integer, also where it is written as `1.0`.
+pub(super) fn integer(value: &Value) -> i64 {
+    value.as_i64().or_else(|| value.as_f64().map(|double| double as i64)).unwrap_or_default()
+}
+
+/// A string, or the text of a number.
+fn put_text(out: &mut Vec<u8>, number: u64, value: &Value) {
+    match value {
+        Value::String(text) => put_bytes(out, number, text.as_bytes()),
+        other => put_bytes(out, number, other.to_string().as_bytes()),
+    }
+}
+
+fn put_int_or_string(out: &mut Vec<u8>, value: &Value) {
+    let text = value.as_str();
+    put_varint(out, 1, u64::from(text.is_some()));
+    put_varint(out, 2, integer(value) as u64);
+    put_bytes(out, 3, text.unwrap_or_default().as_bytes());
+}
+
+fn put_time(out: &mut Vec<u8>, time: Option<Timestamp>) {
+    if let Some(time) = time {
+        put_varint(out, 1, time.as_second() as u64);
+        put_varint(out, 2, u64::from(time.subsec_nanosecond().unsigned_abs()));
+    }
+}
+
+fn put_schema_or(out: &mut Vec<u8>, kind: &FieldType, value: &Value) {
+    let id = schema::builtin().type_named(SCHEMA);
+    let put_schema = |out: &mut Vec<u8>, number: u64, value: &Value| {
+        if let (Some(id), Value::Object(tree)) = (id, value) {
+            put_message(out, number, |out| encode::object(id, tree, out));
+        }
+    };
+    match (kind, value) {
+        (FieldType::SchemaOrBool, Value::Bool(allows)) => {
+            put_varint(out, 1, u64::from(*allows));
+        }
+        (FieldType::SchemaOrBool, schema) => {
+            put_varint(out, 1, 1);
+            put_schema(out, 2, schema);
+        }
+        (FieldType::SchemaOrArray, Value::Array(list)) => {
+            list.iter().for_each(|schema| put_schema(out, 2, schema));
+        }
+        (_, Value::Array(list)) => list.iter().for_each(|text| put_text(out, 2, text)),
+        (_, schema) => put_schema(out, 1, schema),
+    }
 }

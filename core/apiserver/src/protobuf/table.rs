@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use hansa_api::schema::{self, FieldType, TypeDef, TypeId};
 use serde_json::{Map, Value};
 
 /// One numbered field of a message.
@@ -50,4 +51,46 @@ pub(super) fn has(name: &str) -> bool {
 /// The fields of a type.
 pub(super) fn of(name: &str) -> Option<&'static Message> {
     TABLE.get(name)
+}
+
+/// One field of a type as it is written.
+pub(super) enum Step {
+    /// A field, its JSON name and its type.
+    Field {
+        /// On the wire.
+        number: u64,
+        /// In JSON.
+        name: &'static str,
+        /// What it holds.
+        kind: &'static FieldType,
+    },
+    /// A message whose fields JSON has in the outer object.
+    Inline {
+        /// On the wire.
+        number: u64,
+        /// Its fields.
+        steps: Vec<Step>,
+    },
+}
+
+static PLANS: LazyLock<HashMap<TypeId, Vec<Step>>> = LazyLock::new(|| {
+    let types = schema::builtin().types();
+    types.filter_map(|(id, def)| Some((id, steps(def, of(&def.name)?)))).collect()
+});
+
+/// The fields of a type in the order of their numbers; none if it has no protobuf encoding.
+pub(super) fn plan(id: TypeId) -> Option<&'static [Step]> {
+    PLANS.get(&id).map(Vec::as_slice)
+}
+
+fn steps(def: &'static TypeDef, message: &'static Message) -> Vec<Step> {
+    let mut numbers: Vec<u64> = message.keys().copied().collect();
+    numbers.sort_unstable();
+    let step = |number: u64| match &message[&number] {
+        Slot::Inline(inner) => Some(Step::Inline { number, steps: steps(def, inner) }),
+        Slot::Field { name, .. } => {
+            Some(Step::Field { number, name, kind: &def.field(name)?.kind })
+        }
+    };
+    numbers.into_iter().filter_map(step).collect()
 }

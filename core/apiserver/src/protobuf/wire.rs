@@ -82,3 +82,52 @@ impl<'a> Iterator for Reader<'a> {
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+/// Appends a field of type varint.
+pub(super) fn put_varint(out: &mut Vec<u8>, number: u64, value: u64) {
+    raw_varint(out, number << 3);
+    raw_varint(out, value);
+}
+
+/// Appends a field of eight bytes.
+pub(super) fn put_fixed64(out: &mut Vec<u8>, number: u64, value: u64) {
+    raw_varint(out, number << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a field of bytes.
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    put_head(out, number, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends what stands in front of a field of so many bytes.
+pub(super) fn put_head(out: &mut Vec<u8>, number: u64, length: usize) {
+    raw_varint(out, number << 3 | 2);
+    raw_varint(out, length as u64);
+}
+
+/// Appends a field that is a message, which `fill` writes; most are short, so one byte is kept free
+/// for the length and the message moved up where that does not do.
+pub(super) fn put_message(out: &mut Vec<u8>, number: u64, fill: impl FnOnce(&mut Vec<u8>)) {
+    raw_varint(out, number << 3 | 2);
+    let at = out.len();
+    out.push(0);
+    fill(out);
+    let length = out.len() - at - 1;
+    if length < 0x80 {
+        out[at] = length as u8;
+        return;
+    }
+    let mut prefix = Vec::with_capacity(5);
+    raw_varint(&mut prefix, length as u64);
+    out.splice(at..=at, prefix);
+}
+
+fn raw_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

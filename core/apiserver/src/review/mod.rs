@@ -48,7 +48,7 @@ pub async fn handle(
     request: Request<Body>,
 ) -> Response<Body> {
     match answer(server, info, request).await {
-        Ok(object) => responses::json(StatusCode::CREATED, &object),
+        Ok(object) => responses::object(StatusCode::CREATED, &object),
         Err(error) => responses::error(&error),
     }
 }

@@ -100,8 +100,17 @@ async fn unknown_fields_are_refused_warned_of_or_ignored() {
 #[tokio::test]
 async fn forms_that_nobody_makes_are_not_acceptable() {
     let server = Server::start().await;
-    let answer = server.get_as(MAPS, "application/vnd.kubernetes.protobuf").await;
+    let answer = server.get_as(MAPS, "application/cbor").await;
     assert_eq!((answer.code, &answer.body["reason"]), (406, &json!("NotAcceptable")));
-    let both = "application/vnd.kubernetes.protobuf,application/json";
-    assert_eq!(server.get_as(MAPS, both).await.code, 200);
+    let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+    assert_eq!(server.get_as(MAPS, table).await.code, 406);
+    let watch = format!("{MAPS}?watch=1");
+    let answer = server.get_as(&watch, "application/yaml, application/json").await;
+    assert!(answer.message().contains("protobuf;stream=watch"), "{answer:?}");
+    let odd = format!("{MAPS}?includeObject=Some");
+    assert_eq!(server.get_as(&odd, "*/*").await.code, 200, "tables alone have that parameter");
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let answer = server.get_as(&odd, table).await;
+    assert_eq!(answer.code, 400);
+    assert!(answer.message().starts_with("Unable to convert to Table as requested"));
 }
