@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hansa_api::ApiError;
 use hansa_storage::{Error, Event, KeyValue, RangeQuery, Revision, Storage};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
@@ -95,6 +96,16 @@ pub enum WatchError {
     /// The cache was closed.
     #[error("watch the resource: it is no longer served")]
     Closed,
+}
+
+impl WatchError {
+    /// The failure as clients are told.
+    pub fn to_api(&self) -> ApiError {
+        match self {
+            Self::TooOld { asked, oldest } => ApiError::too_old_resource_version(*asked, *oldest),
+            Self::Closed => ApiError::expired("the watched resource is no longer served"),
+        }
+    }
 }
 
 impl Cache {

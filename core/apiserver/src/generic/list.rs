@@ -44,13 +44,13 @@ enum Plan {
 
 fn plan(options: &ListOptions) -> Result<Plan, ApiError> {
     if !options.continue_token.is_empty() {
+        let token = ContinueToken::decode(&options.continue_token)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         if !matches!(options.freshness, Freshness::Consistent | Freshness::Any) {
             return Err(ApiError::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        let token = ContinueToken::decode(&options.continue_token)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         return Ok(Plan::Store { revision: token.revision(), start: token.start });
     }
     Ok(match options.freshness {

@@ -6,8 +6,12 @@ use hansa_api::selector::{FieldSelector, Selector};
 use hansa_api::status::ApiError;
 
 use super::filter::Filter;
+use super::resource::Resource;
 use crate::request_info::{is_true, query_pairs};
 
+const MATCH: &str = "resourceVersionMatch";
+const EXACT: &str = "Exact";
+const NOT_OLDER: &str = "NotOlderThan";
 /// The longest name of a field manager, in bytes.
 const MANAGER_MAX: usize = 128;
 
@@ -39,8 +43,8 @@ pub struct ListOptions {
     pub bookmarks: bool,
     /// Whether a watch begins with what is there; `None` leaves it to the resourceVersion.
     pub send_initial_events: Option<bool>,
-    /// When a watch ends.
-    pub timeout_seconds: Option<u64>,
+    /// When a watch ends; at once if it is negative.
+    pub timeout_seconds: Option<i64>,
 }
 
 /// What the server does with fields that it does not know.
@@ -140,39 +144,42 @@ impl Query {
 pub fn dry_run_value(kind: &str, value: &str) -> Result<(), ApiError> {
     match value {
         "All" => Ok(()),
-        other => Err(invalid(
-            kind,
-            FieldError::not_supported("dryRun", serde_json::json!([other]), &["All"]),
-        )),
+        other => {
+            let error = FieldError::not_supported("dryRun", serde_json::json!([other]), &["All"]);
+            Err(invalid(kind, &[error]))
+        }
     }
 }
 
-fn invalid(kind: &str, error: FieldError) -> ApiError {
-    ApiError::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", kind), "", &[error])
-}
-
-fn forbidden(field: &str, why: &str) -> ApiError {
-    invalid("ListOptions", FieldError::forbidden(field, why))
+fn invalid(kind: &str, errors: &[FieldError]) -> ApiError {
+    ApiError::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", kind), "", errors)
 }
 
 impl ListOptions {
-    /// Reads the options of a list or watch in `namespace`.
-    pub fn parse(query: &Query, namespace: &str, watch: bool) -> Result<Self, ApiError> {
+    /// Reads the options of a list or watch of a resource in `namespace`.
+    ///
+    /// # Errors
+    /// 400 for what cannot be read, 422 for parameters that may not stand together.
+    pub fn parse(
+        query: &Query,
+        resource: &Resource,
+        namespace: &str,
+        watch: bool,
+    ) -> Result<Self, ApiError> {
         let labels = Selector::parse(query.text("labelSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let fields = FieldSelector::parse(query.text("fieldSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let send_initial_events = query.flag("sendInitialEvents");
-        check_match(query, watch, send_initial_events)?;
-        let limit = query.number::<i64>("limit")?.unwrap_or(0);
+        let asked = Asked::read(query)?;
+        asked.check(watch)?;
         Ok(Self {
             filter: Filter { namespace: namespace.to_string(), labels, fields },
-            limit: usize::try_from(limit).unwrap_or(0),
-            continue_token: query.text("continue").to_string(),
-            freshness: freshness(query)?,
+            limit: usize::try_from(asked.limit).unwrap_or(0),
+            continue_token: asked.continue_token.to_string(),
+            freshness: asked.freshness(resource, watch)?,
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
-            send_initial_events,
-            timeout_seconds: query.number::<u64>("timeoutSeconds")?.filter(|s| *s > 0),
+            send_initial_events: asked.initial_events(watch),
+            timeout_seconds: asked.timeout_seconds.filter(|seconds| *seconds != 0),
         })
     }
 
@@ -190,55 +197,120 @@ impl ListOptions {
     }
 }
 
-/// Upstream's rules on which of the three parameters may stand together.
-fn check_match(query: &Query, watch: bool, initial: Option<bool>) -> Result<(), ApiError> {
-    let (version, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
-    let field = "resourceVersionMatch";
-    if initial.is_some() {
-        if !watch {
-            return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-        }
-        return match matching {
-            "NotOlderThan" => Ok(()),
-            _ => Err(forbidden(
-                field,
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )),
-        };
+/// The parameters that say which state is meant, as they came.
+struct Asked<'a> {
+    version: &'a str,
+    matching: &'a str,
+    continue_token: &'a str,
+    limit: i64,
+    initial: Option<bool>,
+    timeout_seconds: Option<i64>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(query: &'a Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            version: query.text("resourceVersion"),
+            matching: query.text("resourceVersionMatch"),
+            continue_token: query.text("continue"),
+            limit: query.number("limit")?.unwrap_or(0),
+            initial: query.flag("sendInitialEvents"),
+            timeout_seconds: query.number("timeoutSeconds")?,
+        })
     }
-    match matching {
-        "" => Ok(()),
-        _ if watch => Err(forbidden(
-            field,
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
-        "NotOlderThan" | "Exact" if version.is_empty() => Err(forbidden(
-            field,
-            "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        )),
-        "Exact" if version == "0" => Err(forbidden(
-            field,
-            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        )),
-        "NotOlderThan" | "Exact" => Ok(()),
-        other => Err(invalid(
-            "ListOptions",
-            FieldError::not_supported(field, other, &["Exact", "NotOlderThan", ""]),
-        )),
+
+    /// Upstream's rules on what may stand together.
+    fn check(&self, watch: bool) -> Result<(), ApiError> {
+        let errors = if watch { self.watch_errors() } else { self.list_errors() };
+        if errors.is_empty() { Ok(()) } else { Err(invalid("ListOptions", &errors)) }
+    }
+
+    fn list_errors(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if !self.matching.is_empty() {
+            if self.version.is_empty() {
+                errors.push(on_match("is forbidden unless resourceVersion is provided"));
+            }
+            if !self.continue_token.is_empty() {
+                errors.push(on_match("is forbidden when continue is provided"));
+            }
+            if !matches!(self.matching, EXACT | NOT_OLDER) {
+                let known = [EXACT, NOT_OLDER, ""];
+                errors.push(FieldError::not_supported(MATCH, self.matching, &known));
+            }
+            if self.matching == EXACT && self.version == "0" {
+                errors.push(on_match("\"exact\" is forbidden for resourceVersion \"0\""));
+            }
+        }
+        if self.initial.is_some() {
+            let why = "sendInitialEvents is forbidden for list";
+            errors.push(FieldError::forbidden("sendInitialEvents", why));
+        }
+        errors
+    }
+
+    fn watch_errors(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.initial.is_some() && self.matching != NOT_OLDER {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(MATCH, why));
+        }
+        if !self.matching.is_empty() {
+            if self.initial.is_none() {
+                errors
+                    .push(on_match("is forbidden for watch unless sendInitialEvents is provided"));
+            }
+            if self.matching != NOT_OLDER {
+                errors.push(FieldError::not_supported(MATCH, self.matching, &[NOT_OLDER]));
+            }
+            if !self.continue_token.is_empty() {
+                errors.push(on_match("is forbidden when continue is provided"));
+            }
+        }
+        errors
+    }
+
+    fn freshness(&self, resource: &Resource, watch: bool) -> Result<Freshness, ApiError> {
+        let version = match self.version {
+            "" => return Ok(Freshness::Consistent),
+            "0" => return Ok(Freshness::Any),
+            text => version_parameter(text).map_err(|error| match watch {
+                true => unreadable_version(resource, error),
+                false => ApiError::bad_request(format!("invalid resource version: {error}")),
+            })?,
+        };
+        // A page at a version is that version's page, unless newer ones are welcome.
+        let paged = self.matching.is_empty() && self.limit > 0;
+        let exact = !watch && self.continue_token.is_empty() && (self.matching == EXACT || paged);
+        Ok(if exact { Freshness::Exact(version) } else { Freshness::NotOlderThan(version) })
+    }
+
+    /// A watch from no version in particular begins with what is there, and says where that ends.
+    fn initial_events(&self, watch: bool) -> Option<bool> {
+        let anywhere = watch && self.matching.is_empty() && matches!(self.version, "" | "0");
+        self.initial.or(anywhere.then_some(true))
     }
 }
 
-fn freshness(query: &Query) -> Result<Freshness, ApiError> {
-    let text = query.text("resourceVersion");
-    let exact = query.text("resourceVersionMatch") == "Exact";
-    match text {
-        "" => Ok(Freshness::Consistent),
-        "0" => Ok(Freshness::Any),
-        text => match parse_version(text)? {
-            version if exact => Ok(Freshness::Exact(version)),
-            version => Ok(Freshness::NotOlderThan(version)),
-        },
-    }
+fn on_match(why: &str) -> FieldError {
+    FieldError::forbidden(MATCH, format!("{MATCH} {why}"))
+}
+
+/// The parameter `resourceVersion` as a number, or what is wrong with it.
+pub fn version_parameter(text: &str) -> Result<u64, FieldError> {
+    text.parse().map_err(|_| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
+        FieldError::invalid("resourceVersion", text, why)
+    })
+}
+
+/// 422 about a resource, as watches word it.
+fn unreadable_version(resource: &Resource, error: FieldError) -> ApiError {
+    let (group, version) = (resource.group.to_string(), resource.version.to_string());
+    let kind = GroupVersionKind::new(group, version, resource.plural.to_string());
+    ApiError::invalid(&kind, "", &[error])
 }
 
 /// A resourceVersion as a number; anything else is a 400 in upstream's words.
@@ -260,7 +332,7 @@ impl WriteOptions {
             other => {
                 let known = ["", "Ignore", "Warn", "Strict"];
                 let error = FieldError::not_supported("fieldValidation", other, &known);
-                return Err(invalid(kind, error));
+                return Err(invalid(kind, &[error]));
             }
         };
         let named = query.text("fieldManager");
@@ -323,14 +395,11 @@ impl Propagation {
             "Orphan" => Ok(Self::Orphan),
             "Background" => Ok(Self::Background),
             "Foreground" => Ok(Self::Foreground),
-            other => Err(invalid(
-                "DeleteOptions",
-                FieldError::not_supported(
-                    "propagationPolicy",
-                    other,
-                    &["Foreground", "Background", "Orphan", "nil"],
-                ),
-            )),
+            other => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                let error = FieldError::not_supported("propagationPolicy", other, &known);
+                Err(invalid("DeleteOptions", &[error]))
+            }
         }
     }
 }
@@ -339,8 +408,9 @@ impl Propagation {
 mod tests {
     use super::*;
 
-    fn list(query: &str) -> Result<ListOptions, ApiError> {
-        ListOptions::parse(&Query::parse(query), "", false)
+    fn read(query: &str, watch: bool) -> Result<ListOptions, ApiError> {
+        let pods = Resource::new("", "v1", "Pod", "pods").namespaced();
+        ListOptions::parse(&Query::parse(query), &pods, "", watch)
     }
 
     #[test]
@@ -348,27 +418,78 @@ mod tests {
         let cases = [
             ("", Freshness::Consistent),
             ("resourceVersion=0", Freshness::Any),
+            ("resourceVersion=0&limit=5", Freshness::Any),
+            ("resourceVersion=0&resourceVersionMatch=NotOlderThan", Freshness::Any),
             ("resourceVersion=7", Freshness::NotOlderThan(7)),
+            ("resourceVersion=7&limit=5", Freshness::Exact(7)),
+            (
+                "resourceVersion=7&limit=5&resourceVersionMatch=NotOlderThan",
+                Freshness::NotOlderThan(7),
+            ),
             ("resourceVersion=7&resourceVersionMatch=Exact", Freshness::Exact(7)),
         ];
         for (query, expected) in cases {
-            assert_eq!(list(query).unwrap().freshness, expected, "{query}");
+            assert_eq!(read(query, false).unwrap().freshness, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_watch_from_anywhere_begins_with_what_is_there() {
+        for (query, initial) in [
+            ("", Some(true)),
+            ("resourceVersion=0", Some(true)),
+            ("resourceVersion=7", None),
+            ("sendInitialEvents=false&resourceVersionMatch=NotOlderThan", Some(false)),
+        ] {
+            assert_eq!(read(query, true).unwrap().send_initial_events, initial, "{query}");
         }
     }
 
     #[test]
     fn odd_parameters_are_refused() {
         let cases = [
-            ("resourceVersion=x", 400, "invalid resource version"),
+            (
+                "resourceVersion=x",
+                400,
+                "invalid resource version: resourceVersion: Invalid value: \
+                \"x\": strconv.ParseUint: parsing \"x\": invalid syntax",
+            ),
+            ("resourceVersion=99999999999999999999", 400, "value out of range"),
             ("limit=many", 400, "parsing \"many\""),
             ("labelSelector=a+in", 400, "unable to parse requirement"),
-            ("resourceVersionMatch=Exact", 422, "unless resourceVersion is provided"),
-            ("resourceVersion=1&resourceVersionMatch=Old", 422, "Unsupported value: \"Old\""),
-            ("sendInitialEvents=true", 422, "forbidden for list"),
+            (
+                "resourceVersionMatch=Exact",
+                422,
+                "resourceVersionMatch: Forbidden: \
+                resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "resourceVersion=1&resourceVersionMatch=Old",
+                422,
+                "Unsupported value: \"Old\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
+            ("resourceVersion=0&resourceVersionMatch=Exact", 422, "\"exact\" is forbidden"),
+            ("resourceVersion=1&resourceVersionMatch=Exact&continue=x", 422, "when continue is"),
+            ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
         ];
         for (query, code, text) in cases {
-            let error = list(query).unwrap_err();
+            let error = read(query, false).unwrap_err();
             assert_eq!(error.code, code, "{query}: {error}");
+            assert!(error.message.contains(text), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn odd_parameters_of_watches_are_refused() {
+        let cases = [
+            ("resourceVersion=x", "pods \"\" is invalid: resourceVersion: Invalid value: \"x\""),
+            ("sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch"),
+            ("sendInitialEvents=false&resourceVersionMatch=Exact", "supported values: \"NotOlder"),
+            ("resourceVersionMatch=NotOlderThan", "for watch unless sendInitialEvents is provided"),
+        ];
+        for (query, text) in cases {
+            let error = read(query, true).unwrap_err();
+            assert_eq!(error.code, 422, "{query}: {error}");
             assert!(error.message.contains(text), "{query}: {error}");
         }
     }

@@ -206,8 +206,8 @@ impl Registry {
         list::list(&cache, &*self.storage, options).await
     }
 
-    /// Starts a watch. A start that is too old is no error here: the watch says so in its first
-    /// line and ends, as upstream's does.
+    /// Starts a watch. A start that is too old, or still to come, is no error here: the watch says so
+    /// in its first line and ends, as upstream's does.
     pub async fn watch(
         &self,
         served: &Arc<Served>,
@@ -216,14 +216,16 @@ impl Registry {
     ) -> Result<Result<Watcher, Bytes>, ApiError> {
         options.filter.check(served)?;
         let cache = self.cache(served).await?;
-        let start = self.watch_start(&cache, options).await?;
+        let start = self.watch_start(&cache, options).await;
         let settings = WatchSettings {
             filter: options.filter.clone(),
             rendering,
             bookmarks: options.bookmarks,
-            timeout: options.timeout_seconds.map_or_else(default_timeout, Duration::from_secs),
+            timeout: options.timeout_seconds.map_or_else(default_timeout, seconds),
         };
-        let watcher = Watcher::start(cache, start, settings, self.stop.clone());
+        let watcher = start.and_then(|start| {
+            Watcher::start(cache, start, settings, self.stop.clone()).map_err(|e| e.to_api())
+        });
         Ok(watcher.map_err(|error| error_line(&error, rendering.encoding)))
     }
 
@@ -242,8 +244,7 @@ impl Registry {
         }
         Ok(match initial {
             Some(false) => Start::Now,
-            Some(true) => Start::State { mark: true },
-            None => Start::State { mark: false },
+            Some(true) | None => Start::State { mark: true },
         })
     }
 
@@ -327,6 +328,11 @@ pub fn group_resource(served: &Served) -> GroupResource {
 /// 404 for an object.
 pub fn not_found(served: &Served, name: &str) -> ApiError {
     ApiError::not_found(&group_resource(served), name)
+}
+
+/// A client's own limit; a negative one is over.
+fn seconds(asked: i64) -> Duration {
+    Duration::from_secs(u64::try_from(asked).unwrap_or(0))
 }
 
 /// Between half an hour and an hour, as upstream's `min-request-timeout` has it.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 const VERSION: &str = "meta.k8s.io/v1";
 
 /// A page's start; opaque to clients, base64 of JSON as upstream writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContinueToken {
     v: String,
     /// The revision of the list; -1 reads the rest as it is now.
@@ -18,7 +19,7 @@ pub struct ContinueToken {
 
 /// A token that this server did not make.
 #[derive(Debug, thiserror::Error)]
-#[error("continue key is not valid: {0}")]
+#[error("invalid continue token: continue key is not valid: {0}")]
 pub struct TokenError(String);
 
 impl ContinueToken {
@@ -45,26 +46,44 @@ impl ContinueToken {
     }
 
     /// Reads what a client sent back.
+    ///
+    /// # Errors
+    /// If this server cannot have made it.
     pub fn decode(text: &str) -> Result<Self, TokenError> {
-        let error = |why: &dyn std::fmt::Display| TokenError(why.to_string());
-        let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| error(&e))?;
-        let token: Self = serde_json::from_slice(&json).map_err(|e| error(&e))?;
-        match token.v.as_str() {
-            VERSION if token.rv == 0 => Err(TokenError(
-                "incorrect encoded start resourceVersion \
-                (version meta.k8s.io/v1)"
-                    .into(),
-            )),
-            VERSION if token.start.is_empty() || token.start.starts_with('/') => {
-                Err(TokenError("invalid continue key".into()))
+        let json =
+            URL_SAFE_NO_PAD.decode(text).map_err(|error| TokenError(illegal(error, text)))?;
+        let token: Self =
+            serde_json::from_slice(&json).map_err(|error| TokenError(error.to_string()))?;
+        let why = match token.v.as_str() {
+            VERSION if token.rv == 0 => {
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
             }
-            VERSION => Ok(token),
-            other => Err(TokenError(format!(
-                "server does not recognize this encoded version \
-                {other:?}"
-            ))),
-        }
+            VERSION if token.start.is_empty() => "encoded start key empty (version meta.k8s.io/v1)",
+            VERSION if !is_clean(&token.start) => &token.start,
+            VERSION => return Ok(token),
+            other => {
+                let why = format!("server does not recognize this encoded version {other}");
+                return Err(TokenError(why));
+            }
+        };
+        Err(TokenError(why.to_string()))
     }
+}
+
+/// Whether a key stays below its resource: no part of it is empty or leads elsewhere.
+fn is_clean(key: &str) -> bool {
+    let key = key.strip_prefix('/').unwrap_or(key);
+    key.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn illegal(error: base64::DecodeError, text: &str) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => {
+            at
+        }
+        _ => text.len(),
+    };
+    format!("illegal base64 data at input byte {at}")
 }
 
 #[cfg(test)]
@@ -76,9 +95,17 @@ mod tests {
         let token = ContinueToken::after("default/web-1", 42);
         assert_eq!(ContinueToken::decode(&token.encode()).unwrap(), token);
         assert_eq!(token.inconsistent().revision(), None);
-        for bad in ["%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"start":"a"}"#)] {
-            let error = ContinueToken::decode(bad).unwrap_err().to_string();
-            assert!(error.starts_with("continue key is not valid: "), "{error}");
+        let forged = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        for (bad, why) in [
+            ("a%".to_string(), "illegal base64 data at input byte 1"),
+            (forged(r#"{"v":"v9","rv":1,"start":"a"}"#), "this encoded version v9"),
+            (forged(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#), "start resourceVersion"),
+            (forged(r#"{"v":"meta.k8s.io/v1","rv":1,"start":""}"#), "start key empty"),
+            (forged(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#), "../secrets/a"),
+        ] {
+            let error = ContinueToken::decode(&bad).unwrap_err().to_string();
+            assert!(error.starts_with("invalid continue token: continue key is not valid"));
+            assert!(error.contains(why), "{error}");
         }
     }
 }

@@ -179,7 +179,7 @@ impl Watcher {
 
     fn fail(&mut self, error: &WatchError) -> Option<Bytes> {
         self.over = true;
-        Some(error_line(error, self.settings.rendering.encoding))
+        Some(error_line(&error.to_api(), self.settings.rendering.encoding))
     }
 
     /// The time is up: a last bookmark, so that the next watch starts where this one ended.
@@ -267,11 +267,7 @@ fn initial_chunks(
 }
 
 /// An ERROR event: how a watch tells why it ends.
-pub fn error_line(error: &WatchError, encoding: Encoding) -> Bytes {
-    let error = match error {
-        WatchError::TooOld { asked, oldest } => ApiError::too_old_resource_version(*asked, *oldest),
-        WatchError::Closed => ApiError::expired("the watched resource is no longer served"),
-    };
+pub fn error_line(error: &ApiError, encoding: Encoding) -> Bytes {
     render::frame("ERROR", &render::encode(&error.to_status(), encoding), encoding)
 }
 

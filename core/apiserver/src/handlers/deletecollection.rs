@@ -6,10 +6,9 @@ use http::Response;
 use super::{Call, delete, list};
 use crate::body::Body;
 use crate::generic::list::Listing;
-use crate::generic::options::ListOptions;
 
 pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let selection = ListOptions::parse(&call.query, &call.namespace, false)?;
+    let selection = call.list_options(false)?;
     let options = delete::read_options(call, body).await?;
     let ctx = call.context(options.dry_run, "");
     let entries = call.registry.delete_collection(&call.served, &ctx, &options, &selection).await?;

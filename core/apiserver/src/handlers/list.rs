@@ -11,7 +11,6 @@ use super::Call;
 use crate::body::Body;
 use crate::generic::entry::{Entry, Form};
 use crate::generic::list::Listing;
-use crate::generic::options::ListOptions;
 use crate::generic::render::{self, Rendering};
 use crate::generic::table::table;
 use crate::negotiate::Encoding;
@@ -20,7 +19,7 @@ use crate::protobuf;
 const CHUNK: usize = 64 << 10;
 
 pub(super) async fn handle(call: &Call) -> Result<Response<Body>, ApiError> {
-    let options = ListOptions::parse(&call.query, &call.namespace, false)?;
+    let options = call.list_options(false)?;
     let listing = call.registry.list(&call.served, &options).await?;
     answer(call, listing)
 }

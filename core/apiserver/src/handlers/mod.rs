@@ -31,7 +31,7 @@ use crate::body::Body;
 use crate::generic::catalog::Served;
 use crate::generic::context::{Context, Identity, Warnings};
 use crate::generic::entry::Form;
-use crate::generic::options::Query;
+use crate::generic::options::{ListOptions, Query};
 use crate::generic::registry::Registry;
 use crate::generic::render::Rendering;
 use crate::generic::resource::{Resource, Subresource};
@@ -211,6 +211,21 @@ impl Call {
     fn user_agent(&self) -> &str {
         let header = self.headers.get(http::header::USER_AGENT);
         header.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// What a list or watch selects; the old path form `watch/…/NAME` names one object.
+    fn list_options(&self, watch: bool) -> Result<ListOptions, ApiError> {
+        let resource = &self.served.resource;
+        let mut options = ListOptions::parse(&self.query, resource, &self.namespace, watch)?;
+        if !self.name.is_empty() {
+            let fields = &options.filter.fields;
+            if !fields.is_empty() && fields.required_value("metadata.name") != Some(&self.name) {
+                let message = "fieldSelector metadata.name doesn't match requested name";
+                return Err(ApiError::bad_request(message));
+            }
+            options.filter = options.filter.with_field("metadata.name", &self.name);
+        }
+        Ok(options)
     }
 
     /// How the client wants to see objects.
