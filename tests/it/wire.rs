@@ -222,7 +222,9 @@ fn metadata_alone_comes_in_protobuf_too_for_custom_resources_as_well() {
     assert_eq!(get(&server, toys, &json).body["items"][0]["metadata"]["labels"]["k"], "v");
     let whole = get(&server, toys, &format!("{PROTOBUF},application/json"));
     assert_eq!(whole.body["items"][0]["spec"]["size"], 1, "JSON is what is left");
-    get(&server, toys, PROTOBUF).assert_status(406, "NotAcceptable");
+    let refused = get(&server, toys, PROTOBUF);
+    let status = protobuf::decode(&refused.bytes).unwrap();
+    assert_eq!((refused.code, &status["reason"]), (406, &json!("NotAcceptable")));
 }
 
 #[test]

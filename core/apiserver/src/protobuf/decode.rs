@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hansa_api::schema::{self, FieldType, TypeDef};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::table::{self, Message, Slot};
 use super::wire::{Field, Reader, text};
@@ -131,11 +131,9 @@ fn one(kind: &FieldType, value: Field<'_>, depth: usize) -> Result<Value, Error>
         (FieldType::Int32, Field::Varint(number)) => (number as i32).into(),
         (FieldType::Int64, Field::Varint(number)) => (number as i64).into(),
         (FieldType::Bool, Field::Varint(number)) => (number != 0).into(),
-        (FieldType::Double, Field::Fixed64(bits)) => {
-            Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
-        }
+        (FieldType::Double, Field::Fixed64(bits)) => special::double(f64::from_bits(bits)),
         (FieldType::Double, Field::Fixed32(bits)) => {
-            Number::from_f64(f64::from(f32::from_bits(bits))).map_or(Value::Null, Value::Number)
+            special::double(f64::from(f32::from_bits(bits)))
         }
         (FieldType::Quantity, Field::Bytes(bytes)) => special::quantity(bytes)?,
         (FieldType::IntOrString, Field::Bytes(bytes)) => special::int_or_string(bytes)?,

@@ -65,6 +65,15 @@ pub(super) fn raw_json(bytes: &[u8]) -> Result<Value, Error> {
     Ok(found)
 }
 
+/// A double as JSON has it: a whole number is written without a point.
+pub(super) fn double(value: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value.fract() == 0.0 && value.abs() < EXACT {
+        true => (value as i64).into(),
+        false => value.into(),
+    }
+}
+
 /// Numbers packed into one field.
 pub(super) fn packed(bytes: &[u8]) -> Result<Vec<Value>, Error> {
     // A varint alone is a field without its key; give it one.
