@@ -336,7 +336,7 @@ impl WriteOptions {
             }
         };
         let named = query.text("fieldManager");
-        check_manager(named).map_err(|error| invalid(kind, error))?;
+        check_manager(named).map_err(|error| invalid(kind, &[error]))?;
         let manager = if named.is_empty() { agent_name(user_agent) } else { named.to_string() };
         Ok(Self {
             dry_run: query.dry_run(kind)?,
@@ -351,11 +351,11 @@ impl WriteOptions {
         let kind = "PatchOptions";
         if applies && query.text("fieldManager").is_empty() {
             let error = FieldError::required("fieldManager", "is required for apply patch");
-            return Err(invalid(kind, error));
+            return Err(invalid(kind, &[error]));
         }
         if !applies && query.flag("force").is_some() {
             let why = "may not be specified for non-apply patch";
-            return Err(invalid(kind, FieldError::forbidden("force", why)));
+            return Err(invalid(kind, &[FieldError::forbidden("force", why)]));
         }
         Self::parse(query, kind, user_agent)
     }
