@@ -150,10 +150,6 @@ impl Local {
     }
 }
 
-fn admin() -> Identity {
-    Identity::user("admin", &["system:masters", "system:authenticated"])
-}
-
 impl Drop for Local {
     fn drop(&mut self) {
         self.stop.cancel();

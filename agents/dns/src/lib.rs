@@ -124,7 +124,7 @@ mod tests {
         let (web, shop) = (ObjectKey::new("", "web"), ObjectKey::new("", "shop"));
         let mut known = ByService::new();
         let new = Change::Applied { old: None, new: slice("web") };
-        assert_eq!(note_slice(&mut known, &new), [web.clone()]);
+        assert_eq!(note_slice(&mut known, &new), std::slice::from_ref(&web));
         let moved = Change::Applied { old: Some(slice("web")), new: slice("shop") };
         assert_eq!(note_slice(&mut known, &moved), [web, shop.clone()]);
         assert_eq!(Vec::from_iter(known.keys()), [&shop]);

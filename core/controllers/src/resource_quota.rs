@@ -28,10 +28,13 @@ const DISCOVER: Duration = Duration::from_secs(10);
 /// Between counts without a cause.
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// The objects of one namespace.
+type ListOf = Box<dyn Fn(&str) -> Vec<Value> + Send + Sync>;
+
 /// Everything of one kind that quotas may count.
 struct Counted {
     evaluator: Evaluator,
-    list: Box<dyn Fn(&str) -> Vec<Value> + Send + Sync>,
+    list: ListOf,
 }
 
 /// What a namespace has of one kind.

@@ -22,9 +22,10 @@ use crate::generic::context::Context;
 use crate::generic::decode;
 use crate::generic::managed_fields::ScaleFields;
 use crate::generic::options::WriteOptions;
+use crate::generic::render;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, ScalePaths, Strategy};
-use crate::generic::table::{age, render};
+use crate::generic::table::age;
 use crate::generic::update::Part;
 use crate::negotiate::{body_format, media_type};
 
@@ -63,7 +64,8 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let paths = call.served.strategy.scale_paths().ok_or_else(ApiError::no_such_resource)?;
     if call.verb == "get" {
         let obj = call.registry.get(&call.served, &call.namespace, &call.name).await?;
-        let rendered = render(&SCALES, &scale_of(&obj, &paths), call.rendering()?);
+        let scale = scale_of(&obj, &paths);
+        let rendered = render::tree(&SCALES, &scale, call.rendering()?, true);
         return Ok(call.document(StatusCode::OK, &rendered));
     }
     let (wish, ctx) = read_wish(call, body).await?;

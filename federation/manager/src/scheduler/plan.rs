@@ -436,7 +436,7 @@ mod tests {
         };
         let mut binding = binding(aggregated);
         binding.clusters = vec![TargetCluster { name: "eu".into(), replicas: 1 }];
-        let mut ask = |rooms: [&str; 2]| {
+        let ask = |rooms: [&str; 2]| {
             let (eu, us) = (with_room("eu", rooms[0]), with_room("us", rooms[1]));
             plan("uid", &binding, "", &[&eu, &us], false, &mut Nobody)
         };
