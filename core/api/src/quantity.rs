@@ -73,6 +73,11 @@ impl Quantity {
         clamp(div_away(self.nanos, NANO / 1000))
     }
 
+    /// The amount as a float, as near as one comes.
+    pub fn as_f64(&self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether it is zero.
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
