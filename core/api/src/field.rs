@@ -66,6 +66,8 @@ pub struct FieldError {
     pub value: Value,
     /// What would be right.
     pub detail: String,
+    /// Whether the value is kept out of the message, because it may be big.
+    pub hidden: bool,
 }
 
 impl FieldError {
@@ -76,7 +78,7 @@ impl FieldError {
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { path: path.into(), kind, value: value.into(), detail: detail.into() }
+        Self { path: path.into(), kind, value: value.into(), detail: detail.into(), hidden: false }
     }
 
     /// The field is missing.
@@ -147,6 +149,12 @@ impl FieldError {
         Self::new(FieldErrorType::TooMany, path, actual, detail)
     }
 
+    /// The same without the value in its message.
+    pub fn without_value(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
     /// The message without the path.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
@@ -158,7 +166,7 @@ impl FieldError {
                 | FieldErrorType::InvalidOmitted
                 | FieldErrorType::Internal
         );
-        if !valueless {
+        if !valueless && !self.hidden {
             text.push_str(": ");
             text.push_str(&self.value.to_string());
         }

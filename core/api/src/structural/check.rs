@@ -1,178 +1,191 @@
-//! Whether a CustomResourceDefinition's schema is structural itself.
+//! Whether a CustomResourceDefinition's schema is structural: its shape is said in one place, and
+//! `allOf` and its like only add conditions to it.
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{JsonType, Structural};
-use crate::field::{self, FieldError};
+use super::nested;
+use crate::field::{FieldError, child, index, key};
 
-/// Keys that only describe structure and may not stand inside `allOf` and its like.
-const STRUCTURE: [&str; 8] = [
-    "type",
-    "default",
-    "nullable",
-    "additionalProperties",
-    "title",
-    "description",
-    "x-kubernetes-preserve-unknown-fields",
-    "x-kubernetes-embedded-resource",
-];
+/// Where in a schema a node stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Item,
+    Field,
+}
 
 /// What keeps a schema from being structural; `path` is the schema's own in its definition.
 pub fn check(schema: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    match schema["type"].as_str() {
-        None | Some("") => {
-            let at = field::child(path, "type");
-            errors.push(FieldError::required(at, "must not be empty at the root"));
-        }
-        Some("object") => {}
-        Some(other) => {
-            let at = field::child(path, "type");
-            errors.push(FieldError::invalid(at, other, "must be object at the root"));
-        }
-    }
-    check_node(schema, path, None, &mut errors);
+    invariants(schema, Level::Root, path, &mut errors);
+    nested::complete(schema, schema, path, path, &mut errors);
+    errors.sort_by_cached_key(ToString::to_string);
     errors
 }
 
-/// `place` says what a node without a type is, none for the root.
-fn check_node(schema: &Value, path: &str, place: Option<&str>, errors: &mut Vec<FieldError>) {
-    if let Some(place) = place {
-        check_type(schema, path, place, errors);
+/// Whether a field of a schema says anything.
+pub(super) fn has(schema: &Value, name: &str) -> bool {
+    match schema.get(name) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty() || matches!(name, "items" | "not"),
+        Some(_) => true,
     }
-    check_forbidden(schema, path, errors);
-    check_lists(schema, path, errors);
-    check_pattern(schema, path, errors);
-    check_default(schema, path, errors);
-    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        let at = field::key(&field::child(path, "properties"), name);
-        check_node(child, &at, Some("specified object fields"), errors);
+}
+
+/// The children of `properties`, with their paths.
+pub(super) fn properties<'a>(
+    schema: &'a Value,
+    path: &str,
+) -> impl Iterator<Item = (&'a String, &'a Value, String)> {
+    let at = child(path, "properties");
+    let all = schema["properties"].as_object().into_iter().flatten();
+    all.map(move |(name, property)| (name, property, key(&at, name)))
+}
+
+fn invariants(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
+    children(schema, level, path, errors);
+    extensions(schema, path, errors);
+    conditions(schema, path, errors);
+    types(schema, level, path, errors);
+    type_fields(schema, level, path, errors);
+}
+
+fn children(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
+    let items = schema.get("items").filter(|items| items.is_object());
+    if schema["type"] == "array" && items.is_none() {
+        errors.push(FieldError::required(child(path, "items"), "must be specified"));
     }
-    if let Some(items) = schema.get("items").filter(|items| items.is_object()) {
-        check_node(items, &field::child(path, "items"), Some("specified array items"), errors);
+    if let Some(items) = items {
+        invariants(items, Level::Item, &child(path, "items"), errors);
     }
-    if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-        let at = field::child(path, "additionalProperties");
-        check_node(values, &at, Some("specified object fields"), errors);
+    for (_, property, at) in properties(schema, path) {
+        invariants(property, Level::Field, &at, errors);
     }
-    for name in ["allOf", "anyOf", "oneOf"] {
-        let alternatives = schema[name].as_array().into_iter().flatten().enumerate();
-        for (index, nested) in alternatives {
-            let at = field::index(&field::child(path, name), index);
-            let loose = schema["x-kubernetes-int-or-string"] == true;
-            check_nested(nested, &at, loose, errors);
+    let more = schema.get("additionalProperties").filter(|more| !more.is_null());
+    let Some(more) = more else { return };
+    let at = child(path, "additionalProperties");
+    if level == Level::Root {
+        errors.push(FieldError::forbidden(&at, "must not be used at the root"));
+    }
+    if more.is_object() {
+        invariants(more, Level::Field, &at, errors);
+    }
+}
+
+fn extensions(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !has(schema, "x-kubernetes-int-or-string") {
+        return;
+    }
+    for name in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+        if has(schema, name) {
+            let why = "must be false if x-kubernetes-int-or-string is true";
+            errors.push(FieldError::invalid(child(path, name), true, why));
         }
     }
+}
+
+/// The conditions: `anyOf` and its like, and the pattern. What says that a field is an integer or
+/// a string may stand in the first `anyOf`.
+fn conditions(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let either = json!([{"type": "integer"}, {"type": "string"}]);
+    if schema["anyOf"] != either {
+        nested::check_all(schema, "anyOf", path, errors);
+    }
+    for (at, one) in schema["allOf"].as_array().into_iter().flatten().enumerate() {
+        let place = index(&child(path, "allOf"), at);
+        let loose = at == 0 && one["anyOf"] == either;
+        nested::check(one, &place, loose, errors);
+    }
+    nested::check_all(schema, "oneOf", path, errors);
     if let Some(not) = schema.get("not").filter(|not| not.is_object()) {
-        check_nested(not, &field::child(path, "not"), false, errors);
+        nested::check(not, &child(path, "not"), false, errors);
     }
+    pattern(schema, path, errors);
 }
 
-fn check_type(schema: &Value, path: &str, place: &str, errors: &mut Vec<FieldError>) {
-    let at = field::child(path, "type");
-    let free = schema["x-kubernetes-int-or-string"] == true
-        || schema["x-kubernetes-preserve-unknown-fields"] == true;
-    match schema["type"].as_str().unwrap_or_default() {
-        "" if free => {}
-        "" => errors.push(FieldError::required(at, format!("must not be empty for {place}"))),
-        text if JsonType::parse(text).is_none() => {
-            let known = ["array", "boolean", "integer", "number", "object", "string"];
-            errors.push(FieldError::not_supported(at, text, &known));
-        }
-        "array" if !schema["items"].is_object() => {
-            errors.push(FieldError::required(field::child(path, "items"), "must be specified"));
-        }
-        _ => {}
-    }
-}
-
-fn check_forbidden(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let mut forbid = |name: &str, why: &str| {
-        errors.push(FieldError::forbidden(field::child(path, name), why));
-    };
-    if schema["uniqueItems"] == true {
-        let why =
-            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        forbid("uniqueItems", why);
-    }
-    if schema["additionalProperties"] == false {
-        forbid("additionalProperties", "additionalProperties cannot be set to false");
-    }
-    let has = |name: &str| schema.get(name).is_some_and(|value| !value.is_null());
-    if has("additionalProperties") && has("properties") {
-        forbid("additionalProperties", "additionalProperties and properties are mutual exclusive");
-    }
-    for name in ["definitions", "dependencies", "patternProperties", "id"] {
-        if has(name) {
-            forbid(name, &format!("{name} is not supported"));
-        }
-    }
-    if has("$ref") {
-        forbid("$ref", "$ref is not supported");
-    }
-    if schema["x-kubernetes-embedded-resource"] == true && schema["type"] != "object" {
-        let why = "must be object if x-kubernetes-embedded-resource is true";
-        let at = field::child(path, "type");
-        errors.push(FieldError::invalid(at, schema["type"].clone(), why));
-    }
-}
-
-fn check_lists(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let keys = schema["x-kubernetes-list-map-keys"].as_array();
-    let at = field::child(path, "x-kubernetes-list-map-keys");
-    match schema["x-kubernetes-list-type"].as_str() {
-        Some("map") if keys.is_none_or(Vec::is_empty) => {
-            let why = "must not be empty if x-kubernetes-list-type is map";
-            errors.push(FieldError::required(&at, why));
-        }
-        Some("map" | "set" | "atomic") | None => {}
-        Some(other) => {
-            let at = field::child(path, "x-kubernetes-list-type");
-            errors.push(FieldError::not_supported(at, other, &["atomic", "map", "set"]));
-        }
-    }
-    let item = &schema["items"];
-    for (index, key) in keys.into_iter().flatten().enumerate() {
-        let name = key.as_str().unwrap_or_default();
-        if item["properties"].get(name).is_none() {
-            let why = "entries must all be names of item properties";
-            errors.push(FieldError::invalid(field::index(&at, index), key.clone(), why));
-        }
-    }
-}
-
-fn check_pattern(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn pattern(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let Some(pattern) = schema["pattern"].as_str() else { return };
     if let Err(error) = Regex::new(pattern) {
-        let detail = format!("must be a valid regular expression, but isn't: {error}");
-        errors.push(FieldError::invalid(field::child(path, "pattern"), pattern, detail));
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        let detail = format!(
+            "must be a valid regular expression, but isn't: error parsing regexp: {why}: \
+             `{pattern}`"
+        );
+        errors.push(FieldError::invalid(child(path, "pattern"), pattern, detail));
     }
 }
 
-/// A default that its own schema refuses would make every object that lacks the field invalid.
-fn check_default(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(default) = schema.get("default").filter(|default| !default.is_null()) else { return };
-    let at = field::child(path, "default");
-    errors.extend(Structural::compile(schema).validate(default, &at));
+fn types(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
+    let at = child(path, "type");
+    let kind = schema["type"].as_str().unwrap_or_default();
+    let free = has(schema, "x-kubernetes-int-or-string")
+        || has(schema, "x-kubernetes-preserve-unknown-fields");
+    if has(schema, "x-kubernetes-embedded-resource") && kind != "object" {
+        let why = "must be object if x-kubernetes-embedded-resource is true";
+        errors.push(match kind {
+            "" => FieldError::required(at.clone(), why),
+            other => FieldError::invalid(at.clone(), other, why),
+        });
+    } else if kind.is_empty() && !free {
+        let why = match level {
+            Level::Root => "must not be empty at the root",
+            Level::Item => "must not be empty for specified array items",
+            Level::Field => "must not be empty for specified object fields",
+        };
+        errors.push(FieldError::required(at.clone(), why));
+    }
+    if level == Level::Root && !kind.is_empty() && kind != "object" {
+        errors.push(FieldError::invalid(at, kind, "must be object at the root"));
+    }
 }
 
-/// Inside `allOf` and its like only value validations may stand.
-fn check_nested(schema: &Value, path: &str, int_or_string: bool, errors: &mut Vec<FieldError>) {
-    let present =
-        |name: &&&str| schema.get(**name).is_some_and(|value| *value != Value::Bool(false));
-    for name in STRUCTURE.iter().filter(present) {
-        if int_or_string && *name == "type" {
-            continue;
+/// `apiVersion`, `kind` and `metadata`, where a whole object stands.
+fn type_fields(schema: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
+    let embedded = has(schema, "x-kubernetes-embedded-resource");
+    let whole = level == Level::Root || embedded;
+    if embedded && !schema["additionalProperties"].is_null() {
+        let why = "must not be used if x-kubernetes-embedded-resource is set";
+        errors.push(FieldError::forbidden(child(path, "additionalProperties"), why));
+    }
+    for (name, property, at) in properties(schema, path) {
+        match name.as_str() {
+            "kind" | "apiVersion" if whole && property["type"] != "string" => {
+                let found = property["type"].as_str().unwrap_or_default();
+                errors.push(FieldError::invalid(child(&at, "type"), found, "must be string"));
+            }
+            "metadata" => metadata(property, whole, level, &at, errors),
+            _ => {}
         }
-        let why = "must be empty to be structural";
-        errors.push(FieldError::forbidden(field::child(path, name), why));
     }
-    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        let at = field::key(&field::child(path, "properties"), name);
-        check_nested(child, &at, false, errors);
+    let empty = properties(schema, path).next().is_none();
+    if embedded && empty && !has(schema, "x-kubernetes-preserve-unknown-fields") {
+        let why = "must not be empty if x-kubernetes-embedded-resource is true without \
+                   x-kubernetes-preserve-unknown-fields";
+        errors.push(FieldError::required(child(path, "properties"), why));
     }
-    if let Some(items) = schema.get("items") {
-        check_nested(items, &field::child(path, "items"), false, errors);
+}
+
+/// At the root only the names may be restricted.
+fn metadata(schema: &Value, whole: bool, level: Level, path: &str, errors: &mut Vec<FieldError>) {
+    if whole && schema["type"] != "object" {
+        let found = schema["type"].as_str().unwrap_or_default();
+        errors.push(FieldError::invalid(child(path, "type"), found, "must be object"));
+    }
+    let allowed = |name: &str| matches!(name, "type" | "default");
+    let fields = schema.as_object().into_iter().flatten();
+    let other = fields.filter(|(name, _)| !allowed(name) && has(schema, name));
+    let only_names = |fields: &Value| {
+        let names = fields.as_object().into_iter().flatten();
+        names.into_iter().all(|(name, _)| matches!(name.as_str(), "name" | "generateName"))
+    };
+    let strange = other.into_iter().any(|(name, value)| name != "properties" || !only_names(value));
+    if level == Level::Root && strange {
+        let why = "must not specify anything other than name and generateName, but metadata is \
+                   implicitly specified";
+        errors.push(FieldError::forbidden(path, why));
     }
 }

@@ -4,8 +4,12 @@
 
 mod check;
 mod default;
+mod embedded;
 mod format;
+mod lists;
+mod nested;
 mod prune;
+mod ratchet;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -14,6 +18,7 @@ use regex::Regex;
 use serde_json::Value;
 
 pub use check::check;
+pub use ratchet::{counterpart, unchanged};
 
 /// A compiled schema; make one per version of a CustomResourceDefinition and keep it.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +55,15 @@ enum Additional {
     Of(Box<Structural>),
 }
 
+/// How a list is compared and merged.
 #[derive(Clone, Debug, Default)]
-enum ListKind {
+pub enum ListKind {
+    /// As a whole.
     #[default]
     Atomic,
+    /// Every scalar is itself.
     Set,
+    /// Objects, known by these fields.
     Map(Vec<String>),
 }
 
@@ -130,6 +139,11 @@ impl Structural {
             list: ListKind::compile(schema),
             rules: Rules::compile(schema),
         }
+    }
+
+    /// The schema of a property.
+    pub fn property(&self, name: &str) -> Option<&Structural> {
+        self.properties.get(name)
     }
 
     /// Whether unknown fields of the whole object are kept.

@@ -18,6 +18,36 @@ impl Structural {
         unknown
     }
 
+    /// The same for a part of an object; `whole` if it is one of its own.
+    pub fn prune_value(&self, value: &mut Value, whole: bool) -> Vec<String> {
+        let mut unknown = Vec::new();
+        self.prune_at(value, "", whole, &mut unknown);
+        unknown
+    }
+
+    /// Removes the fields that are null, may not be, and have no default to become.
+    pub fn prune_nulls(&self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, value| {
+                    let schema = self.field(name);
+                    let keeps = schema.is_none_or(|one| one.nullable || one.default.is_some());
+                    keeps || !value.is_null()
+                });
+                for (name, value) in fields.iter_mut() {
+                    if let Some(schema) = self.field(name) {
+                        schema.prune_nulls(value);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(schema) = &self.items else { return };
+                items.iter_mut().for_each(|item| schema.prune_nulls(item));
+            }
+            _ => {}
+        }
+    }
+
     fn prune_at(&self, value: &mut Value, path: &str, whole: bool, unknown: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {

@@ -91,11 +91,6 @@ fn complaints_about_scalars_are_upstreams() {
 fn complaints_about_structure_are_upstreams() {
     told(&[
         (
-            json!({"replicas": 1, "rules": [{"name": "a"}, {"name": "a"}]}),
-            r#"spec.rules[1]: Duplicate value: {"name":"a"}"#,
-        ),
-        (json!({"replicas": 1, "tags": ["a", "a"]}), r#"spec.tags[1]: Duplicate value: "a""#),
-        (
             json!({"replicas": 1, "tags": ["a", "b", "c"]}),
             "spec.tags: Too many: 3: must have at most 2 items",
         ),
@@ -109,11 +104,49 @@ fn complaints_about_structure_are_upstreams() {
             "spec.either: Invalid value: {}: \"spec.either\" must validate one and only one \
              schema (oneOf). Found none valid",
         ),
-        (
-            json!({"replicas": 1, "template": {"kind": "K"}}),
-            "spec.template.apiVersion: Required value: must not be empty",
-        ),
     ]);
+}
+
+#[test]
+fn lists_and_embedded_objects_have_checks_of_their_own() {
+    let structural = Structural::compile(&schema());
+    let object = json!({"spec": {"rules": [{"name": "a"}, {"name": "a"}, {"name": "a"}],
+        "tags": ["a", "a"], "template": {"kind": "K_", "metadata": {"labels": {"a b": "c"}}}}});
+    let texts = |errors: Vec<crate::field::FieldError>| -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        texts(structural.duplicates(&object, "")),
+        [
+            r#"spec.rules[1]: Duplicate value: {"name":"a"}"#,
+            r#"spec.tags[1]: Duplicate value: "a""#,
+        ]
+    );
+    let embedded = texts(structural.embedded_errors(&object, ""));
+    assert_eq!(embedded[0], "spec.template.apiVersion: Required value");
+    assert!(
+        embedded[1].starts_with("spec.template.kind: Invalid value: \"K_\": may have mixed case")
+    );
+    assert!(embedded[2].starts_with("spec.template.metadata.labels: Invalid value: \"a b\""));
+}
+
+#[test]
+fn what_was_wrong_before_may_stay() {
+    let structural = Structural::compile(&schema());
+    let complaints = |spec: Value, old: Value| {
+        let (new, old) = (json!({ "spec": spec }), json!({ "spec": old }));
+        structural.validate_update(&new, Some(&old), "").len()
+    };
+    let bad = json!({"replicas": 11, "name": "A1", "rules": [{"name": 1, "weight": "x"}]});
+    assert_eq!(complaints(bad.clone(), bad.clone()), 0);
+    let mut other = bad.clone();
+    other["mode"] = "Fast".into();
+    other["rules"] = json!([{"name": "b"}, {"name": 1, "weight": "x"}]);
+    assert_eq!(complaints(other.clone(), bad.clone()), 0, "each part is compared for itself");
+    other["name"] = "B1".into();
+    assert_eq!(complaints(other, bad), 1);
+    let (new, old) = (json!({"replicas": 1, "either": {}}), json!({"replicas": 2, "either": {}}));
+    assert_eq!(complaints(new, old), 0);
 }
 
 #[test]
@@ -150,6 +183,16 @@ fn unknown_fields_are_pruned_except_where_they_are_preserved() {
 }
 
 #[test]
+fn nulls_that_mean_nothing_go() {
+    let structural = Structural::compile(&schema());
+    let mut object = json!({"spec": {"replicas": null, "maybe": null, "mode": null, "odd": null,
+        "rules": [{"name": null, "weight": null}]}});
+    structural.prune_nulls(&mut object);
+    let kept = json!({"maybe": null, "mode": null, "odd": null, "rules": [{"weight": null}]});
+    assert_eq!(object["spec"], kept);
+}
+
+#[test]
 fn defaults_go_where_values_are_missing() {
     let structural = Structural::compile(&schema());
     let mut object =
@@ -181,17 +224,34 @@ fn schemas_that_are_not_structural_are_refused() {
             "s.properties[a].items: Required value: must be specified",
         ),
         (
-            json!({"type": "object", "additionalProperties": false}),
-            "s.additionalProperties: Forbidden: additionalProperties cannot be set to false",
+            json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            "s.additionalProperties: Forbidden: must not be used at the root",
         ),
         (
             json!({"type": "object", "anyOf": [{"type": "object"}]}),
             "s.anyOf[0].type: Forbidden: must be empty to be structural",
         ),
         (
-            json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
-            "s.properties[a].default: Invalid value: \"string\": s.properties[a].default in body \
-             must be of type integer: \"string\"",
+            json!({"type": "object", "allOf": [{"properties": {"a": {"minimum": 1}}}]}),
+            "s.properties[a]: Required value: because it is defined in s.allOf[0].properties[a]",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"x-kubernetes-int-or-string": true,
+                "x-kubernetes-preserve-unknown-fields": true}}}),
+            "s.properties[a].x-kubernetes-preserve-unknown-fields: Invalid value: true: must be \
+             false if x-kubernetes-int-or-string is true",
+        ),
+        (
+            json!({"type": "object", "properties": {"metadata": {"type": "object",
+                "properties": {"labels": {"type": "object"}}}}}),
+            "s.properties[metadata]: Forbidden: must not specify anything other than name and \
+             generateName, but metadata is implicitly specified",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "object",
+                "x-kubernetes-embedded-resource": true}}}),
+            "s.properties[a].properties: Required value: must not be empty if \
+             x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
         ),
     ];
     for (schema, complaint) in cases {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Additional, Bound, JsonType, ListKind, Rules, Structural, format};
+use super::{Additional, Bound, JsonType, Rules, Structural, format};
 use crate::field::{self, FieldError, FieldErrorType};
 
 type Errors = Vec<FieldError>;
@@ -10,12 +10,25 @@ type Errors = Vec<FieldError>;
 impl Structural {
     /// What is wrong with an object; paths start at `path`, empty for the root.
     pub fn validate(&self, value: &Value, path: &str) -> Errors {
+        self.validate_update(value, None, path)
+    }
+
+    /// What is wrong with a changed object. What is as it was passes, however wrong it is.
+    pub fn validate_update(&self, value: &Value, old: Option<&Value>, path: &str) -> Errors {
         let mut errors = Vec::new();
-        self.validate_into(value, path, &mut errors);
+        self.validate_into(value, old, path, &mut errors);
         errors
     }
 
-    fn validate_into(&self, value: &Value, path: &str, errors: &mut Errors) {
+    fn validate_into(&self, value: &Value, old: Option<&Value>, path: &str, errors: &mut Errors) {
+        let before = errors.len();
+        self.validate_node(value, old, path, errors);
+        if errors.len() > before && old.is_some_and(|old| self.unchanged(value, old)) {
+            errors.truncate(before);
+        }
+    }
+
+    fn validate_node(&self, value: &Value, old: Option<&Value>, path: &str, errors: &mut Errors) {
         if value.is_null() && self.nullable {
             return;
         }
@@ -25,12 +38,9 @@ impl Structural {
         }
         self.rules.check(value, path, errors);
         match value {
-            Value::Object(fields) => self.validate_fields(fields, path, errors),
-            Value::Array(items) => self.validate_items(items, path, errors),
+            Value::Object(fields) => self.validate_fields(fields, old, path, errors),
+            Value::Array(items) => self.validate_items(items, old, path, errors),
             _ => {}
-        }
-        if self.embedded {
-            validate_embedded(value, path, errors);
         }
     }
 
@@ -51,43 +61,38 @@ impl Structural {
         (!fits).then(|| kind.name().into())
     }
 
-    fn validate_fields(&self, fields: &Map<String, Value>, path: &str, errors: &mut Errors) {
+    fn validate_fields(
+        &self,
+        fields: &Map<String, Value>,
+        old: Option<&Value>,
+        path: &str,
+        errors: &mut Errors,
+    ) {
         for (name, value) in fields {
             let at = field::child(path, name);
+            // Both sides are converted to the same version, so that these never change.
+            let fixed = path.is_empty() && matches!(name.as_str(), "apiVersion" | "kind");
+            let old = old.filter(|_| !fixed).and_then(|old| old.get(name));
             match (self.properties.get(name), &self.additional) {
-                (Some(schema), _) => schema.validate_into(value, &at, errors),
-                (None, Additional::Of(schema)) => schema.validate_into(value, &at, errors),
+                (Some(schema), _) => schema.validate_into(value, old, &at, errors),
+                (None, Additional::Of(schema)) => schema.validate_into(value, old, &at, errors),
                 _ => {}
             }
         }
     }
 
-    fn validate_items(&self, items: &[Value], path: &str, errors: &mut Errors) {
-        if let Some(schema) = &self.items {
-            for (index, item) in items.iter().enumerate() {
-                schema.validate_into(item, &field::index(path, index), errors);
-            }
+    fn validate_items(
+        &self,
+        items: &[Value],
+        old: Option<&Value>,
+        path: &str,
+        errors: &mut Errors,
+    ) {
+        let Some(schema) = &self.items else { return };
+        for (index, item) in items.iter().enumerate() {
+            let old = old.and_then(|old| self.old_item(item, old));
+            schema.validate_into(item, old, &field::index(path, index), errors);
         }
-        let identities: Vec<Value> = match &self.list {
-            ListKind::Atomic => return,
-            ListKind::Set => items.to_vec(),
-            ListKind::Map(keys) => items.iter().map(|item| self.map_key(keys, item)).collect(),
-        };
-        for (index, identity) in identities.iter().enumerate() {
-            if identities[..index].contains(identity) {
-                errors.push(FieldError::duplicate(field::index(path, index), identity.clone()));
-            }
-        }
-    }
-
-    /// What identifies an element of a map-like list; missing keys have the schema's defaults.
-    fn map_key(&self, keys: &[String], item: &Value) -> Value {
-        let default = |key: &str| self.items.as_ref()?.properties.get(key)?.default.clone();
-        let pair = |key: &String| {
-            let value = item.get(key).cloned().or_else(|| default(key))?;
-            Some((key.clone(), value))
-        };
-        keys.iter().filter_map(pair).collect::<Map<_, _>>().into()
     }
 }
 
@@ -116,14 +121,6 @@ fn wrong_type(path: &str, value: &Value, expected: &str) -> FieldError {
 /// Upstream prints the root's path as `<nil>`.
 fn shown(path: &str) -> &str {
     if path.is_empty() { "<nil>" } else { path }
-}
-
-fn validate_embedded(value: &Value, path: &str, errors: &mut Errors) {
-    for name in ["apiVersion", "kind"] {
-        if value.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-            errors.push(FieldError::required(field::child(path, name), "must not be empty"));
-        }
-    }
 }
 
 impl Rules {
@@ -225,7 +222,7 @@ impl Rules {
     fn check_junctions(&self, value: &Value, path: &str, errors: &mut Errors) {
         let valid = |schema: &Structural| schema.validate(value, path).is_empty();
         for schema in &self.all_of {
-            schema.validate_into(value, path, errors);
+            schema.validate_into(value, None, path, errors);
         }
         if !self.any_of.is_empty() && !self.any_of.iter().any(valid) {
             errors.push(must(path, value, "validate at least one schema (anyOf)"));
