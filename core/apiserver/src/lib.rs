@@ -22,6 +22,7 @@ pub mod review;
 pub mod server;
 pub mod streaming;
 pub mod version;
+pub mod webhook;
 
 pub use authn::Identity;
 pub use body::{Body, BoxError};
