@@ -66,7 +66,7 @@ fn cell(kind: &str, found: &[&Value], now: Timestamp) -> Value {
     let Some(first) = found.first() else { return Value::Null };
     match kind {
         _ if first.is_null() => Value::Null,
-        "string" => found.iter().map(|value| text(value)).collect::<Vec<_>>().join(" ").into(),
+        "string" => text(first).into(),
         "date" => match first.as_str() {
             Some(then) => since(Some(then), now).into(),
             None => Value::Null,

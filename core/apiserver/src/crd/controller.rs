@@ -1,7 +1,8 @@
 //! Keeps the catalog in step with the CustomResourceDefinitions, and finishes their deletion.
 //!
 //! Level-triggered: every change of any definition makes it look at all of them. What is served is
-//! rebuilt only where a definition's generation moved, so status writes disturb no watcher.
+//! rebuilt only where a definition's generation or its names moved, so status writes disturb no
+//! watcher.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,11 +10,14 @@ use std::time::Duration;
 
 use hansa_api::meta;
 use hansa_api::status::ApiError;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::conditions;
+use super::conversion::Conversion;
 use super::definition::{self, Names};
-use super::names::{NameConflict, Taken};
+use super::names::{Taken, Verdict};
+use super::status::{cleaned, deleting, with_status};
 use super::{CLEANUP, GROUP, PLURAL};
 use crate::generic::catalog::Served;
 use crate::generic::context::Context;
@@ -40,10 +44,18 @@ pub async fn start(registry: &Arc<Registry>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// What a definition's served resources are made from.
+#[derive(Clone, PartialEq)]
+struct Source {
+    uid: String,
+    generation: i64,
+    names: Names,
+}
+
 struct Controller {
     registry: Arc<Registry>,
-    /// What is served now, by definition: its uid and generation.
-    known: BTreeMap<String, (String, i64)>,
+    /// What is served now, by definition.
+    known: BTreeMap<String, Source>,
 }
 
 impl Controller {
@@ -83,16 +95,18 @@ impl Controller {
         self.forget_all_but(&crds);
         for crd in crds {
             let name = meta::name(&crd).to_string();
-            let names = Names::read(&crd["spec"]["names"]);
+            let wanted = Names::read(&crd["spec"]["names"]);
+            let before = Names::read(&crd["status"]["acceptedNames"]);
             let group = definition::group(&crd);
-            let verdict = taken.check(group, &names, &name);
-            taken.give(group, &names, &name);
-            if verdict.is_ok() {
-                self.serve(&name, &crd);
+            let verdict = taken.decide(group, &wanted, &before, &name);
+            taken.give(group, &verdict.accepted, &name);
+            let established = conditions::is_true(&crd, "Established");
+            if verdict.conflict.is_none() || established {
+                self.serve(&name, &crd, &verdict);
             }
             self.report(&crd, &verdict).await?;
             if meta::deletion_timestamp(&crd).is_some() {
-                pending |= !self.clean_up(&crd).await?;
+                pending |= !self.clean_up(&crd).await;
             }
         }
         Ok(pending)
@@ -108,14 +122,20 @@ impl Controller {
         taken
     }
 
-    fn serve(&mut self, name: &str, crd: &Value) {
-        let state = (meta::uid(crd).to_string(), meta::generation(crd));
-        if self.known.get(name) == Some(&state) {
+    fn serve(&mut self, name: &str, crd: &Value, verdict: &Verdict) {
+        let source = Source {
+            uid: meta::uid(crd).to_string(),
+            generation: meta::generation(crd),
+            names: verdict.accepted.clone(),
+        };
+        if self.known.get(name) == Some(&source) {
             return;
         }
-        self.registry.catalog.set_custom(name, definition::served(crd));
+        let conversion = Conversion::of(crd, &self.registry);
+        let served = definition::served(crd, &verdict.accepted, conversion.as_ref());
+        self.registry.catalog.set_custom(name, served);
         self.registry.close_unserved();
-        self.known.insert(name.to_string(), state);
+        self.known.insert(name.to_string(), source);
         tracing::info!(crd = name, "serving a custom resource");
     }
 
@@ -134,16 +154,12 @@ impl Controller {
     }
 
     /// Writes the conditions, if they are not there yet.
-    async fn report(
-        &self,
-        crd: &Value,
-        verdict: &Result<(), NameConflict>,
-    ) -> Result<(), ApiError> {
+    async fn report(&self, crd: &Value, verdict: &Verdict) -> Result<(), ApiError> {
         if with_status(crd, verdict)["status"] == crd["status"] {
             return Ok(());
         }
         let make = |crd: &Value| Ok(with_status(crd, verdict));
-        self.update(crd, Part::Status, make).await
+        self.update(crd, Part::Raw, make).await
     }
 
     async fn update(
@@ -160,21 +176,38 @@ impl Controller {
         }
     }
 
-    /// Deletes a dying definition's objects, then lets it go; false while objects are left.
-    async fn clean_up(&self, crd: &Value) -> Result<bool, ApiError> {
+    /// Deletes a dying definition's objects, then lets it go; false while objects are left. What
+    /// keeps one definition's objects from going keeps no other definition waiting.
+    async fn clean_up(&self, crd: &Value) -> bool {
         if !meta::finalizers(crd).any(|name| name == CLEANUP) {
-            return Ok(true);
+            return true;
         }
+        match self.delete_all(crd).await {
+            Ok(0) => self.update(crd, Part::Raw, |crd| Ok(cleaned(crd))).await.is_ok(),
+            Ok(_) => false,
+            Err(error) => {
+                let name = meta::name(crd);
+                tracing::warn!(crd = name, %error, "cannot delete a definition's objects yet");
+                false
+            }
+        }
+    }
+
+    /// How many of a definition's objects are left after deleting all that can be.
+    async fn delete_all(&self, crd: &Value) -> Result<usize, ApiError> {
         let version = definition::storage_version(crd);
-        let plural = meta::str_at(crd, &["spec", "names", "plural"]);
+        let plural = meta::str_at(crd, &["status", "acceptedNames", "plural"]);
         let served = self.registry.catalog.get(definition::group(crd), version, plural);
-        if let Some(served) = served
-            && self.delete_objects(&served).await? > 0
-        {
-            return Ok(false);
+        let served = match served {
+            Some(served) => Some(served),
+            None => self.registry.served(definition::group(crd), plural).ok(),
+        };
+        // Without names of its own a definition has no objects.
+        let Some(served) = served.filter(|served| served.is_custom()) else { return Ok(0) };
+        if !conditions::has_reason(crd, "Terminating", "InstanceDeletionInProgress") {
+            self.update(crd, Part::Raw, |crd| Ok(deleting(crd))).await?;
         }
-        self.update(crd, Part::Raw, |crd| Ok(cleaned(crd))).await?;
-        Ok(true)
+        self.delete_objects(&served).await
     }
 
     /// Deletes every object; returns how many are still there.
@@ -202,88 +235,5 @@ fn names_of(served: &Served) -> Names {
 /// Established definitions before others, older before younger.
 fn precedence(crd: &Value) -> (bool, String, String) {
     let created = meta::creation_timestamp(crd).unwrap_or_default().to_string();
-    let established = has_condition(crd, "Established", "InitialNamesAccepted");
-    (!established, created, meta::name(crd).to_string())
-}
-
-/// The definition with the status that follows from the verdict on its names.
-fn with_status(crd: &Value, verdict: &Result<(), NameConflict>) -> Value {
-    let mut crd = crd.clone();
-    let names = crd["spec"]["names"].clone();
-    let storage = definition::storage_version(&crd).to_string();
-    match verdict {
-        Ok(()) => {
-            set_condition(&mut crd, "NamesAccepted", true, "NoConflicts", "no conflicts found");
-            let message = "the initial names have been accepted";
-            set_condition(&mut crd, "Established", true, "InitialNamesAccepted", message);
-            meta::fields_mut(&mut crd, &["status"]).insert("acceptedNames".into(), names);
-        }
-        Err(conflict) => {
-            let (reason, message) = (conflict.reason, conflict.message.as_str());
-            set_condition(&mut crd, "NamesAccepted", false, reason, message);
-            if !has_condition(&crd, "Established", "InitialNamesAccepted") {
-                let message = "not all names are accepted";
-                set_condition(&mut crd, "Established", false, "NotAccepted", message);
-            }
-        }
-    }
-    let stored = meta::fields_mut(&mut crd, &["status"])
-        .entry("storedVersions")
-        .or_insert_with(|| json!([]));
-    if let Some(list) = stored.as_array_mut()
-        && !list.iter().any(|version| *version == storage.as_str())
-    {
-        list.push(storage.into());
-    }
-    crd
-}
-
-/// The definition whose objects are gone: free to go itself.
-fn cleaned(crd: &Value) -> Value {
-    let mut crd = crd.clone();
-    set_condition(
-        &mut crd,
-        "Terminating",
-        false,
-        "InstanceDeletionCompleted",
-        "removed all instances",
-    );
-    let left: Vec<Value> =
-        meta::finalizers(&crd).filter(|name| *name != CLEANUP).map(Value::from).collect();
-    meta::metadata_mut(&mut crd).insert("finalizers".into(), left.into());
-    crd
-}
-
-/// Sets a condition; its transition time moves only with its status.
-pub(super) fn set_condition(
-    crd: &mut Value,
-    kind: &str,
-    status: bool,
-    reason: &str,
-    message: &str,
-) {
-    let status = if status { "True" } else { "False" };
-    let fields: &mut Map<String, Value> = meta::fields_mut(crd, &["status"]);
-    let conditions = fields.entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = conditions.as_array_mut() else { return };
-    let before = list.iter().position(|condition| condition["type"] == kind);
-    let unmoved = before.map(|at| &list[at]).filter(|condition| condition["status"] == status);
-    let since = unmoved.map(|condition| condition["lastTransitionTime"].clone());
-    let condition = json!({
-        "type": kind,
-        "status": status,
-        "lastTransitionTime": since.unwrap_or_else(|| hansa_api::time::now().into()),
-        "reason": reason,
-        "message": message,
-    });
-    match before {
-        Some(at) => list[at] = condition,
-        None => list.push(condition),
-    }
-}
-
-/// Whether a condition stands for this reason.
-pub(super) fn has_condition(crd: &Value, kind: &str, reason: &str) -> bool {
-    let conditions = meta::list_at(crd, &["status", "conditions"]);
-    conditions.iter().any(|one| one["type"] == kind && one["reason"] == reason)
+    (!conditions::is_true(crd, "Established"), created, meta::name(crd).to_string())
 }

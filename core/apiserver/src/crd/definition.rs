@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hansa_api::meta;
 use serde_json::Value;
 
+use super::conversion::Conversion;
 use super::kind::Custom;
 use crate::generic::catalog::Served;
 use crate::generic::resource::{Resource, SUB_VERBS, Str, Subresource, api_version};
@@ -62,24 +63,49 @@ pub(super) fn storage_version(crd: &Value) -> &str {
     stored.map_or("", |version| meta::str_at(version, &["name"]))
 }
 
-/// Everything that a definition serves; nothing can be created while it is being deleted.
-pub(super) fn served(crd: &Value) -> Vec<Arc<Served>> {
+/// Everything that a definition serves under the names that it has.
+pub(super) fn served(
+    crd: &Value,
+    names: &Names,
+    conversion: Option<&Arc<Conversion>>,
+) -> Vec<Arc<Served>> {
     let versions = meta::list_at(crd, &["spec", "versions"]).iter();
     let served = versions.filter(|version| meta::bool_at(version, &["served"]));
-    served.map(|version| Arc::new(served_version(crd, version))).collect()
+    served.map(|version| Arc::new(served_version(crd, version, names, conversion))).collect()
 }
 
-fn served_version(crd: &Value, version: &Value) -> Served {
+fn served_version(
+    crd: &Value,
+    version: &Value,
+    names: &Names,
+    conversion: Option<&Arc<Conversion>>,
+) -> Served {
     let schema = meta::at(version, &["schema", "openAPIV3Schema"]).cloned().unwrap_or_default();
+    let resource = resource(crd, version, names);
     Served {
-        resource: resource(crd, version),
-        strategy: Arc::new(Custom::new(version, &schema)),
+        strategy: Arc::new(Custom::new(
+            version,
+            &schema,
+            conversion.cloned(),
+            meta::deletion_timestamp(crd).is_some(),
+        )),
+        resource,
         schema: Some(Arc::new(schema)),
     }
 }
 
-fn resource(crd: &Value, version: &Value) -> Resource {
-    let names = Names::read(&crd["spec"]["names"]);
+/// What whoever uses a deprecated version is told.
+fn deprecation(version: &Value, resource: &Resource) -> Option<Str> {
+    if !meta::bool_at(version, &["deprecated"]) {
+        return None;
+    }
+    let own = version["deprecationWarning"].as_str();
+    let usual = || format!("{} {} is deprecated", resource.api_version(), resource.kind);
+    Some(own.map_or_else(usual, str::to_string).into())
+}
+
+fn resource(crd: &Value, version: &Value, names: &Names) -> Resource {
+    let names = names.clone();
     let version_name = meta::str_at(version, &["name"]).to_string();
     let mut resource = Resource::new(
         group(crd).to_string(),
@@ -94,9 +120,7 @@ fn resource(crd: &Value, version: &Value) -> Resource {
     resource.namespaced = meta::str_at(crd, &["spec", "scope"]) == "Namespaced";
     resource.storage_version = api_version(group(crd), storage_version(crd)).into();
     resource.subresources = subresources(&resource, version);
-    if meta::deletion_timestamp(crd).is_some() {
-        resource.verbs.retain(|verb| verb != "create");
-    }
+    resource.deprecation = deprecation(version, &resource);
     resource
 }
 

@@ -1,8 +1,11 @@
 //! The strategy of one version of a custom resource: everything comes from its definition.
 
+use std::sync::Arc;
+
 use hansa_api::apply::ObjectType;
-use hansa_api::field::FieldError;
+use hansa_api::field::{FieldError, FieldErrorType};
 use hansa_api::meta;
+use hansa_api::names::qualified_name;
 use hansa_api::schema::{builtin, decode::conform};
 use hansa_api::status::ApiError;
 use hansa_api::structural::Structural;
@@ -10,45 +13,98 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::columns::Columns;
+use super::conversion::Conversion;
 use super::jsonpath::JsonPath;
+use super::rules::RuleTree;
+use super::scale;
+use crate::generic::convert::Converter;
 use crate::generic::decode::kind_of;
 use crate::generic::resource::{Resource, Str};
 use crate::generic::strategy::{Column, ScalePaths, Strategy};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
 
 /// A custom resource's kind.
 pub(super) struct Custom {
     schema: Structural,
     object_type: ObjectType,
+    rules: Option<RuleTree>,
     columns: Columns,
     scale: Option<ScalePaths>,
     fields: Vec<(Str, JsonPath)>,
+    conversion: Option<Arc<Conversion>>,
+    /// Whether its definition is being deleted.
+    dying: bool,
 }
 
 impl Custom {
     /// The kind that one version of a definition describes.
-    pub(super) fn new(version: &Value, schema: &Value) -> Self {
+    pub(super) fn new(
+        version: &Value,
+        schema: &Value,
+        conversion: Option<Arc<Conversion>>,
+        dying: bool,
+    ) -> Self {
         Self {
             schema: Structural::compile(schema),
             object_type: ObjectType::custom(schema),
+            rules: RuleTree::of_resource(schema),
             columns: Columns::read(version),
-            scale: scale(version),
+            scale: scale::paths(version),
             fields: selectable(version),
+            conversion,
+            dying,
         }
+    }
+
+    /// What rules are broken; they do not run over what is of the wrong shape.
+    fn rule_errors(
+        &self,
+        obj: &Value,
+        old: Option<&Value>,
+        errors: &[FieldError],
+    ) -> Vec<FieldError> {
+        let Some(rules) = &self.rules else { return Vec::new() };
+        if errors.iter().any(|error| is_blocking(error.kind)) {
+            let why = "some validation rules were not checked because the object was invalid; \
+                       correct the existing errors to complete validation";
+            return vec![FieldError::invalid("<nil>", Value::Null, why)];
+        }
+        rules.validate(obj, old)
+    }
+
+    /// What is twice in lists, unless that was so before.
+    fn duplicates(&self, obj: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        match old {
+            Some(old) if !self.schema.duplicates(old, "").is_empty() => Vec::new(),
+            _ => self.schema.duplicates(obj, ""),
+        }
+    }
+
+    fn validate_whole(&self, obj: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = self.schema.validate_update(obj, old, "");
+        if let Some(scale) = &self.scale {
+            errors.extend(scale::validate_spec(obj, scale));
+            errors.extend(scale::validate_status(obj, scale));
+        }
+        errors.extend(self.schema.embedded_errors(obj, ""));
+        errors.extend(self.duplicates(obj, old));
+        errors.extend(self.rule_errors(obj, old, &errors));
+        errors
     }
 }
 
-fn scale(version: &Value) -> Option<ScalePaths> {
-    let scale = meta::at(version, &["subresources", "scale"])?;
-    let path = |field: &str| -> Str {
-        meta::str_at(scale, &[field]).trim_start_matches('.').to_string().into()
-    };
-    Some(ScalePaths {
-        spec_replicas: path("specReplicasPath"),
-        status_replicas: path("statusReplicasPath"),
-        selector: Some(path("labelSelectorPath")).filter(|path| !path.is_empty()),
-    })
+fn is_blocking(kind: FieldErrorType) -> bool {
+    matches!(
+        kind,
+        FieldErrorType::NotSupported
+            | FieldErrorType::Required
+            | FieldErrorType::TooLong
+            | FieldErrorType::TooMany
+            | FieldErrorType::TypeInvalid
+    )
 }
 
 /// `selectableFields`, named as selectors name them: without the leading dot.
@@ -77,15 +133,53 @@ impl Strategy for Custom {
                 |text: String| text.replacen("unknown field \"", "unknown field \"metadata.", 1);
             unknown.extend(more.into_iter().map(at_metadata));
         }
+        self.schema.prune_nulls(obj);
         Ok(unknown)
     }
 
-    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
-        self.schema.validate(obj, "")
+    fn revive(&self, obj: &mut Value) {
+        self.schema.prune(obj);
+        self.schema.default(obj);
     }
 
-    fn validate_status_update(&self, obj: &Value, _old: &Value) -> Vec<FieldError> {
-        self.schema.validate(obj, "")
+    fn converter(&self) -> Option<Arc<dyn Converter>> {
+        let conversion = self.conversion.clone()?;
+        Some(conversion)
+    }
+
+    fn refuses_creation(&self) -> Option<&'static str> {
+        let why = "create not allowed while custom resource definition is terminating";
+        self.dying.then_some(why)
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        self.validate_whole(obj, None)
+    }
+
+    fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        self.validate_whole(obj, Some(old))
+    }
+
+    fn validate_status_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let (Some(schema), Some(status)) = (self.schema.property("status"), obj.get("status")) {
+            errors.extend(schema.validate_update(status, old.get("status"), "status"));
+        }
+        if let Some(scale) = &self.scale {
+            errors.extend(scale::validate_status(obj, scale));
+        }
+        errors.extend(self.schema.embedded_errors(obj, ""));
+        errors.extend(self.duplicates(obj, Some(old)));
+        errors.extend(self.rule_errors(obj, Some(old), &errors));
+        errors
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let known: Vec<_> = old.into_iter().flat_map(meta::finalizers).collect();
+        let mut fresh: Vec<_> =
+            meta::finalizers(obj).filter(|name| !known.contains(name)).collect();
+        fresh.sort_unstable();
+        fresh.into_iter().flat_map(finalizer_warnings).collect()
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -130,4 +224,19 @@ impl Strategy for Custom {
     fn scale_paths(&self) -> Option<ScalePaths> {
         self.scale.clone()
     }
+}
+
+/// A finalizer's name had better say whose it is.
+fn finalizer_warnings(name: &str) -> Vec<String> {
+    let at = format!("metadata.finalizers: {name:?}");
+    let mut warnings: Vec<_> =
+        qualified_name(name).into_iter().map(|why| format!("{at}: {why}")).collect();
+    if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        let path = if name.contains('.') { " including a path (/)" } else { "" };
+        warnings.push(format!(
+            "{at}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts \
+             with other finalizer writers"
+        ));
+    }
+    warnings
 }

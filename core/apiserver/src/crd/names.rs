@@ -18,6 +18,15 @@ pub(super) struct NameConflict {
     pub(super) message: String,
 }
 
+/// Which of the names that a definition asks for it has.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    /// The names that it has: those asked for where they are free, else what it had before.
+    pub(super) accepted: Names,
+    /// The last conflict.
+    pub(super) conflict: Option<NameConflict>,
+}
+
 impl Taken {
     /// Gives a group's names to an owner; names that others have stay theirs.
     pub(super) fn give(&mut self, group: &str, names: &Names, owner: &str) {
@@ -30,38 +39,68 @@ impl Taken {
         }
     }
 
-    /// The first of the names that somebody else has.
-    pub(super) fn check(
+    /// Decides on the names that a definition asks for, given those that it has.
+    pub(super) fn decide(
         &self,
         group: &str,
-        names: &Names,
+        wanted: &Names,
+        before: &Names,
         owner: &str,
-    ) -> Result<(), NameConflict> {
-        let shorts = names.short.iter().map(|name| ("ShortNamesConflict", name));
-        let resources = [("PluralConflict", &names.plural), ("SingularConflict", &names.singular)];
-        for (reason, name) in resources.into_iter().chain(shorts) {
-            refuse_if_taken(&self.resources, group, name, owner, reason)?;
-        }
-        let kinds = [("KindConflict", &names.kind), ("ListKindConflict", &names.list_kind)];
-        for (reason, name) in kinds {
-            refuse_if_taken(&self.kinds, group, name, owner, reason)?;
-        }
-        Ok(())
+    ) -> Verdict {
+        let mut verdict = Verdict { accepted: before.clone(), conflict: None };
+        let resource = |name: &String| self.refusal(&self.resources, group, name, owner);
+        let kind = |name: &String| self.refusal(&self.kinds, group, name, owner);
+        verdict.take("PluralConflict", resource(&wanted.plural), |names| {
+            names.plural.clone_from(&wanted.plural);
+        });
+        verdict.take("SingularConflict", resource(&wanted.singular), |names| {
+            names.singular.clone_from(&wanted.singular);
+        });
+        verdict.take(
+            "ShortNamesConflict",
+            all(wanted.short.iter().filter_map(resource)),
+            |names| {
+                names.short.clone_from(&wanted.short);
+            },
+        );
+        verdict.take("KindConflict", kind(&wanted.kind), |names| {
+            names.kind.clone_from(&wanted.kind);
+        });
+        verdict.take("ListKindConflict", kind(&wanted.list_kind), |names| {
+            names.list_kind.clone_from(&wanted.list_kind);
+        });
+        verdict.accepted.categories.clone_from(&wanted.categories);
+        verdict
+    }
+
+    fn refusal(
+        &self,
+        taken: &HashMap<(String, String), String>,
+        group: &str,
+        name: &str,
+        owner: &str,
+    ) -> Option<String> {
+        let other = taken.get(&(group.to_string(), name.to_string()))?;
+        (other != owner && !name.is_empty()).then(|| format!("{name:?} is already in use"))
     }
 }
 
-fn refuse_if_taken(
-    taken: &HashMap<(String, String), String>,
-    group: &str,
-    name: &str,
-    owner: &str,
-    reason: &'static str,
-) -> Result<(), NameConflict> {
-    match taken.get(&(group.to_string(), name.to_string())) {
-        Some(other) if other != owner && !name.is_empty() => {
-            Err(NameConflict { reason, message: format!("{name:?} is already in use") })
+/// Several refusals as one text.
+fn all(refusals: impl Iterator<Item = String>) -> Option<String> {
+    let texts: Vec<_> = refusals.collect();
+    match &texts[..] {
+        [] => None,
+        [only] => Some(only.clone()),
+        many => Some(format!("[{}]", many.join(", "))),
+    }
+}
+
+impl Verdict {
+    fn take(&mut self, reason: &'static str, refusal: Option<String>, give: impl Fn(&mut Names)) {
+        match refusal {
+            Some(message) => self.conflict = Some(NameConflict { reason, message }),
+            None => give(&mut self.accepted),
         }
-        _ => Ok(()),
     }
 }
 
@@ -83,16 +122,30 @@ mod tests {
     fn the_first_to_come_keeps_its_names() {
         let mut taken = Taken::default();
         taken.give("a.io", &names("foos", "Foo", "f"), "foos.a.io");
-        let check = |group, names: &Names, owner| taken.check(group, names, owner);
-        assert!(check("a.io", &names("foos", "Foo", "f"), "foos.a.io").is_ok());
-        assert!(check("b.io", &names("foos", "Foo", "f"), "foos.b.io").is_ok());
+        let check = |group, names: &Names, owner| {
+            taken.decide(group, names, &Names::default(), owner).conflict
+        };
+        assert!(check("a.io", &names("foos", "Foo", "f"), "foos.a.io").is_none());
+        assert!(check("b.io", &names("foos", "Foo", "f"), "foos.b.io").is_none());
         let cases = [
             (names("foos", "Bar", "b"), "PluralConflict"),
-            (names("bars", "Foo", "b"), "KindConflict"),
+            (names("bars", "Foo", "b"), "ListKindConflict"),
             (names("bars", "Bar", "f"), "ShortNamesConflict"),
         ];
         for (names, reason) in cases {
-            assert_eq!(check("a.io", &names, "bars.a.io").unwrap_err().reason, reason);
+            assert_eq!(check("a.io", &names, "bars.a.io").unwrap().reason, reason);
         }
+    }
+
+    #[test]
+    fn what_is_free_is_given_beside_what_is_not() {
+        let mut taken = Taken::default();
+        taken.give("a.io", &names("foos", "Foo", "f"), "foos.a.io");
+        let before = names("bars", "Bar", "b");
+        let wanted = Names { categories: vec!["all".into()], ..names("bars", "Bar", "f") };
+        let verdict = taken.decide("a.io", &wanted, &before, "bars.a.io");
+        assert_eq!(verdict.conflict.unwrap().message, "\"f\" is already in use");
+        assert_eq!(verdict.accepted.short, ["b"]);
+        assert_eq!(verdict.accepted.categories, ["all"]);
     }
 }

@@ -1,16 +1,55 @@
 //! The strategy of CustomResourceDefinitions themselves.
 
+use std::collections::BTreeSet;
+
 use hansa_api::field::FieldError;
 use hansa_api::meta;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::validate::{validate_names, validate_versions};
-use super::{CLEANUP, GROUP, PLURAL};
+use super::{CLEANUP, GROUP, PLURAL, conditions, status, validate};
 use crate::generic::catalog::Served;
 use crate::generic::context::Context;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, Strategy};
+
+/// The formats that are checked.
+const FORMATS: [&str; 34] = [
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "date-time",
+    "int32",
+    "int64",
+    "float",
+    "double",
+    "binary",
+    "k8s-short-name",
+    "k8s-long-name",
+    "int-or-string",
+    "quantity",
+];
 
 /// CustomResourceDefinitions.
 pub struct Definitions;
@@ -34,42 +73,48 @@ impl Strategy for Definitions {
         if !spec.contains_key("conversion") {
             spec.insert("conversion".into(), json!({"strategy": "None"}));
         }
+        let service = spec
+            .get_mut("conversion")
+            .and_then(|conversion| conversion.pointer_mut("/webhook/clientConfig/service"))
+            .and_then(Value::as_object_mut);
+        if let Some(service) = service {
+            meta::default_field(service, "port", 443);
+        }
         let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) else { return };
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_string();
         meta::default_text(names, "singular", &kind.to_lowercase());
-        meta::default_text(names, "listKind", &format!("{kind}List"));
+        if !kind.is_empty() {
+            meta::default_text(names, "listKind", &format!("{kind}List"));
+        }
     }
 
     fn prepare_create(&self, _ctx: &Context, obj: &mut Value) {
-        let stored: Vec<&str> = vec![super::definition::storage_version(obj)];
-        let status = json!({
-            "acceptedNames": {"plural": "", "kind": ""}, "conditions": [], "storedVersions": stored,
-        });
-        obj["status"] = status;
+        let names = json!({"plural": "", "kind": ""});
+        obj["status"] = json!({"acceptedNames": names, "conditions": null, "storedVersions": []});
+        status::remember_stored(obj);
+    }
+
+    fn prepare_update(&self, _ctx: &Context, obj: &mut Value, _old: &Value) {
+        status::remember_stored(obj);
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
-        let mut errors = validate_names(obj);
-        errors.extend(validate_versions(obj));
-        let strategy = meta::str_at(obj, &["spec", "conversion", "strategy"]);
-        if !matches!(strategy, "" | "None") {
-            let at = "spec.conversion.strategy";
-            errors.push(FieldError::not_supported(at, strategy, &["None"]));
-        }
-        errors
+        validate::validate(obj)
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(obj);
-        for path in [["spec", "group"].as_slice(), &["spec", "scope"], &["spec", "names", "plural"]]
-        {
-            if meta::str_at(obj, path) != meta::str_at(old, path) {
-                let value = meta::str_at(obj, path);
-                let why = "field is immutable";
-                errors.push(FieldError::invalid(path.join("."), value, why));
-            }
-        }
-        errors
+        validate::validate_update(obj, old)
+    }
+
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        let known = old.map(unknown_formats).unwrap_or_default();
+        let found = unknown_formats(obj);
+        let fresh = found.difference(&known);
+        fresh.map(|format| format!("unrecognized format {format:?}")).collect()
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -91,16 +136,40 @@ impl Strategy for Definitions {
         {
             list.push(CLEANUP.into());
         }
-        super::controller::set_condition(
-            obj,
-            "Terminating",
-            true,
-            "InstanceDeletionPending",
-            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
-        );
+        let message =
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        status::terminating(obj, true, "InstanceDeletionPending", message);
     }
 
     fn held_back(&self, obj: &Value) -> bool {
-        !super::controller::has_condition(obj, "Terminating", "InstanceDeletionCompleted")
+        !conditions::has_reason(obj, "Terminating", "InstanceDeletionCompleted")
+    }
+}
+
+/// The formats in a definition's schemas that nothing checks.
+fn unknown_formats(crd: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for version in meta::list_at(crd, &["spec", "versions"]) {
+        collect_formats(&version["schema"]["openAPIV3Schema"], &mut found);
+    }
+    found
+}
+
+fn collect_formats(schema: &Value, found: &mut BTreeSet<String>) {
+    let Some(fields) = schema.as_object() else { return };
+    for (name, value) in fields {
+        match (name.as_str(), value) {
+            ("format", Value::String(text)) if !FORMATS.contains(&text.as_str()) => {
+                found.insert(text.clone());
+            }
+            ("properties", Value::Object(properties)) => {
+                properties.values().for_each(|one| collect_formats(one, found));
+            }
+            ("items" | "additionalProperties" | "not", inner) => collect_formats(inner, found),
+            ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => {
+                all.iter().for_each(|one| collect_formats(one, found));
+            }
+            _ => {}
+        }
     }
 }

@@ -6,23 +6,27 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hansa_api::ApiError;
-use hansa_storage::{Error, Event, KeyValue, RangeQuery, Revision, Storage};
-use parking_lot::RwLock;
-use tokio::sync::broadcast;
+use hansa_api::status::ApiError;
+use hansa_storage::{Event, KeyValue, RangeQuery, Revision, Storage};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::catalog::Served;
+use super::convert;
 use super::entry::{Change, Entry};
-use super::feed::Feed;
+use super::feed::{Feed, revision_of};
+use super::list::store_error;
 
 const HISTORY_MAX: usize = 8192;
 const HISTORY_MIN: usize = 512;
 const HISTORY_AGE: Duration = Duration::from_secs(180);
 const RING_WIDE: usize = 512;
 const RING_NARROW: usize = 32;
+/// How often a cache that converts looks whether it is still wanted.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a group of watchers wants to hear of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +68,7 @@ pub struct Cache {
     pub served: Arc<Served>,
     feed: Arc<Feed>,
     state: RwLock<State>,
+    waiting: Waiting,
 }
 
 /// A consistent view: every object, and the revision it was taken at.
@@ -114,19 +119,28 @@ impl Cache {
         served: Arc<Served>,
         feed: Arc<Feed>,
         storage: Arc<dyn Storage>,
-    ) -> Result<Arc<Self>, Error> {
-        let cache = Arc::new(Self { served, feed: feed.clone(), state: RwLock::new(State::new()) });
+    ) -> Result<Arc<Self>, ApiError> {
+        let cache = Arc::new(Self {
+            served,
+            feed: feed.clone(),
+            state: RwLock::new(State::new()),
+            waiting: Waiting::default(),
+        });
         feed.attach(&cache.served.resource.storage_prefix, &cache);
         cache.load(&*storage).await.inspect_err(|_| cache.close())?;
+        if cache.served.strategy.converter().is_some() {
+            tokio::spawn(convert_waiting(Arc::downgrade(&cache)));
+        }
         Ok(cache)
     }
 
-    async fn load(&self, storage: &dyn Storage) -> Result<(), Error> {
+    async fn load(&self, storage: &dyn Storage) -> Result<(), ApiError> {
         let prefix = self.served.resource.storage_prefix.to_string();
         let query = RangeQuery { prefix: prefix.into(), ..RangeQuery::default() };
-        let found = storage.range(query).await?;
+        let found = storage.range(query).await.map_err(store_error)?;
+        let kvs = convert::served_values(&self.served, found.kvs).await?;
         let read = |kv: &KeyValue| self.read(kv).map(|entry| (entry.key.clone(), entry));
-        let objects: BTreeMap<_, _> = found.kvs.iter().filter_map(read).collect();
+        let objects: BTreeMap<_, _> = kvs.iter().filter_map(read).collect();
         let mut state = self.state.write();
         state.objects = objects;
         (state.floor, state.last) = (found.revision, found.revision);
@@ -135,7 +149,7 @@ impl Cache {
             return Ok(());
         };
         for event in &waiting {
-            self.apply_to(&mut state, event);
+            self.take(&mut state, event);
         }
         Ok(())
     }
@@ -165,8 +179,21 @@ impl Cache {
         let mut state = self.state.write();
         match &mut state.phase {
             Phase::Loading(waiting) => waiting.push(event.clone()),
-            Phase::Ready => self.apply_to(&mut state, event),
+            Phase::Ready => self.take(&mut state, event),
             Phase::Closed => {}
+        }
+    }
+
+    /// Applies a change, or has it wait for its turn to be converted.
+    fn take(&self, state: &mut State, event: &Event) {
+        match self.waiting.hold_back(&self.served, event) {
+            Held::No => self.apply_to(state, event),
+            Held::Yes => {}
+            Held::TooMany => {
+                state.phase = Phase::Closed;
+                state.groups.clear();
+                state.objects.clear();
+            }
         }
     }
 
@@ -195,7 +222,7 @@ impl Cache {
 
     /// Every object in a namespace (all if empty), as of one revision.
     pub fn view(&self, namespace: &str) -> View {
-        let applied = self.feed.applied();
+        let applied = self.applied();
         let state = self.state.read();
         View { entries: state.in_namespace(namespace), revision: applied.max(state.last) }
     }
@@ -212,7 +239,7 @@ impl Cache {
         namespace: &str,
         interest: Interest,
     ) -> Result<(View, Subscription), WatchError> {
-        let applied = self.feed.applied();
+        let applied = self.applied();
         let mut state = self.state.write();
         let revision = applied.max(state.last);
         let live = state.subscribe(interest)?;
@@ -233,12 +260,106 @@ impl Cache {
 
     /// Waits until every change up to `revision` is in; false if that takes too long.
     pub async fn wait_for(&self, revision: Revision, patience: Duration) -> bool {
-        self.feed.wait_for(revision, patience).await
+        let deadline = tokio::time::Instant::now() + patience;
+        if !self.feed.wait_for(revision, patience).await {
+            return false;
+        }
+        let converted = async {
+            let mut progress = self.waiting.progress.subscribe();
+            while self.is_open() && self.applied() < revision {
+                let _ = progress.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, converted).await;
+        self.applied() >= revision
     }
 
     /// Everything up to this revision has been handed to the groups.
     pub fn applied(&self) -> Revision {
-        self.feed.applied()
+        let fed = self.feed.applied();
+        self.waiting.first().map_or(fed, |first| fed.min(first.saturating_sub(1)))
+    }
+}
+
+/// Changes that wait to be converted, in order; only resources with a converter have any.
+struct Waiting {
+    events: Mutex<VecDeque<Event>>,
+    wake: Notify,
+    progress: watch::Sender<()>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        let events = Mutex::default();
+        Self { events, wake: Notify::new(), progress: watch::channel(()).0 }
+    }
+}
+
+/// What became of a change that came in.
+enum Held {
+    No,
+    Yes,
+    /// The converter has not kept up for too long.
+    TooMany,
+}
+
+impl Waiting {
+    fn hold_back(&self, served: &Served, event: &Event) -> Held {
+        let mut events = self.events.lock();
+        let needed = matches!(event, Event::Put { kv, .. } if convert::is_needed(served, kv));
+        if events.is_empty() && !needed {
+            return Held::No;
+        }
+        if events.len() >= HISTORY_MAX {
+            return Held::TooMany;
+        }
+        events.push_back(event.clone());
+        self.wake.notify_one();
+        Held::Yes
+    }
+
+    /// The revision of the first change that waits.
+    fn first(&self) -> Option<Revision> {
+        self.events.lock().front().map(revision_of)
+    }
+}
+
+/// Converts what waits until the cache is gone or closed. A converter that fails closes the cache:
+/// whoever reads next starts a new one, and is told what the converter says.
+async fn convert_waiting(cache: Weak<Cache>) {
+    loop {
+        let Some(cache) = cache.upgrade().filter(|cache| cache.is_open()) else { return };
+        let events: Vec<Event> = cache.waiting.events.lock().iter().cloned().collect();
+        if events.is_empty() {
+            let _ = tokio::time::timeout(LOOK_AGAIN, cache.waiting.wake.notified()).await;
+            continue;
+        }
+        if let Err(error) = cache.apply_converted(events).await {
+            tracing::warn!(%error, "closing a cache of custom resources that cannot be converted");
+            cache.close();
+        }
+        cache.waiting.progress.send_replace(());
+    }
+}
+
+impl Cache {
+    async fn apply_converted(&self, events: Vec<Event>) -> Result<(), ApiError> {
+        let puts = events.iter().filter_map(|event| match event {
+            Event::Put { kv, .. } => Some(kv.clone()),
+            Event::Delete { .. } => None,
+        });
+        let mut converted = convert::served_values(&self.served, puts.collect()).await?.into_iter();
+        let mut state = self.state.write();
+        for mut event in events {
+            if let Event::Put { kv, .. } = &mut event
+                && let Some(value) = converted.next()
+            {
+                *kv = value;
+            }
+            self.apply_to(&mut state, &event);
+            self.waiting.events.lock().pop_front();
+        }
+        Ok(())
     }
 }
 

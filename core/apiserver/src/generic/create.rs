@@ -15,7 +15,7 @@ use super::context::Context;
 use super::list::store_error;
 use super::registry::{Registry, Written, group_resource};
 use super::update::Part;
-use super::{encode, entry, managed_fields, metadata};
+use super::{convert, encode, managed_fields, metadata};
 
 /// How often a generated name may meet one that is taken.
 const NAME_TRIES: usize = 8;
@@ -88,6 +88,9 @@ impl Registry {
             meta::set_text(&mut obj, "name", &meta::generate_name(base));
         }
         prepare(served, ctx, &mut obj)?;
+        if let Some(why) = served.strategy.refuses_creation() {
+            return Err(ApiError::forbidden(&group_resource(served), meta::name(&obj), why));
+        }
         managed_fields::track(self, served, ctx, Part::Whole, &Value::default(), &mut obj);
         served.strategy.prepare_create(ctx, &mut obj);
         let attrs = Attributes {
@@ -125,7 +128,7 @@ impl Registry {
                 None => Ok(Written { bytes: encode::stored(&obj), obj, warnings: Vec::new() }),
             };
         }
-        let stored = entry::to_stored(served, &obj);
+        let stored = convert::stored_bytes(served, &obj).await?;
         let put = self.storage.put(key.as_bytes(), stored.clone(), Expect::Absent, 0).await;
         let Outcome::Committed { revision, .. } = put.map_err(store_error)? else {
             return Err(taken(served, &obj));

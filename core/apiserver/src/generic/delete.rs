@@ -12,12 +12,13 @@ use serde_json::Value;
 use super::admit::{Attributes, Operation};
 use super::catalog::Served;
 use super::context::Context;
-use super::entry::{self, Entry};
+use super::entry::Entry;
 use super::lifecycle::{self, Deletion};
 use super::list::store_error;
 use super::options::{DeleteOptions, Freshness, ListOptions};
 use super::registry::{Registry, Written, group_resource};
 use super::update::uid_conflict;
+use super::{convert, encode};
 
 const TRIES: usize = 64;
 const AT_ONCE: usize = 16;
@@ -44,7 +45,7 @@ impl Registry {
     ) -> Result<Deleted, ApiError> {
         for _ in 0..TRIES {
             let kv = self.read(served, &ctx.namespace, &ctx.name).await?;
-            let old = self.decode(served, &kv)?;
+            let old = self.decode(served, kv.clone()).await?;
             preconditions(served, &old, options)?;
             self.admit_deletion(served, ctx, &old).await?;
             if let Some(deleted) = self.try_delete(served, ctx, options, old, &kv).await? {
@@ -110,7 +111,7 @@ impl Registry {
         new: Value,
         kv: &KeyValue,
     ) -> Result<Option<Deleted>, ApiError> {
-        let stored = entry::to_stored(served, &new);
+        let stored = convert::stored_bytes(served, &new).await?;
         let expect = Expect::Revision(kv.mod_revision);
         let put = self.storage.put(&kv.key, stored, expect, kv.lease).await;
         match put.map_err(store_error)? {
@@ -161,7 +162,7 @@ impl Registry {
 }
 
 fn marked(served: &Served, obj: Value, revision: u64) -> Deleted {
-    let stored = entry::to_stored(served, &obj);
+    let stored = encode::stored(&obj);
     Deleted::Marked(Box::new(Written::at(served, obj, stored, revision)))
 }
 

@@ -136,16 +136,17 @@ fn relative_key<'a>(served: &Served, key: &'a [u8]) -> std::borrow::Cow<'a, str>
 
 /// The stored bytes, converted first if the resource is served as another version.
 pub(super) fn served_bytes(served: &Served, kv: &KeyValue) -> Result<Bytes, DecodeError> {
-    if is_stored_as(served, &kv.value) {
+    if is_stored_as(served, &kv.value) && !served.is_custom() {
         return Ok(kv.value.clone());
     }
     let mut obj: Value = serde_json::from_slice(&kv.value).map_err(error(kv))?;
     to_served(served, &mut obj);
-    Ok(encode::stored(&obj))
+    let bytes = encode::stored(&obj);
+    Ok(if bytes == kv.value { kv.value.clone() } else { bytes })
 }
 
 /// Whether the bytes already are of the served version.
-fn is_stored_as(served: &Served, stored: &[u8]) -> bool {
+pub(super) fn is_stored_as(served: &Served, stored: &[u8]) -> bool {
     let head = format!("{{\"apiVersion\":\"{}\",", served.resource.api_version());
     stored.starts_with(head.as_bytes())
 }
@@ -154,12 +155,12 @@ fn is_stored_as(served: &Served, stored: &[u8]) -> bool {
 pub(super) fn to_served(served: &Served, obj: &mut Value) {
     let resource = &served.resource;
     let api_version = resource.api_version();
-    if obj["apiVersion"] == api_version.as_str() {
-        return;
+    if obj["apiVersion"] != api_version.as_str() {
+        served.strategy.from_hub(obj);
+        obj["apiVersion"] = api_version.into();
+        obj["kind"] = resource.kind.to_string().into();
     }
-    served.strategy.from_hub(obj);
-    obj["apiVersion"] = api_version.into();
-    obj["kind"] = resource.kind.to_string().into();
+    served.strategy.revive(obj);
 }
 
 /// Turns an object of the served version into the one that is stored.

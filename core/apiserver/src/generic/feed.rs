@@ -136,7 +136,8 @@ fn deliver(sinks: &mut HashMap<String, Vec<Weak<Cache>>>, prefix: &str, event: &
     });
 }
 
-fn revision_of(event: &Event) -> Revision {
+/// The revision that a change was made at.
+pub(super) fn revision_of(event: &Event) -> Revision {
     match event {
         Event::Put { kv, .. } => kv.mod_revision,
         Event::Delete { revision, .. } => *revision,

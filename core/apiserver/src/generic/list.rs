@@ -9,6 +9,7 @@ use hansa_storage::{Error, KeyValue, RangeQuery, Revision, Storage};
 
 use super::cache::Cache;
 use super::catalog::Served;
+use super::convert;
 use super::entry::Entry;
 use super::options::{Freshness, ListOptions};
 use super::token::ContinueToken;
@@ -152,7 +153,9 @@ async fn from_store(
     let mut page = Page::new(&cache.served, options, revision, start);
     while page.wants_more() {
         let found = storage.range(page.query()).await;
-        page.take(found.map_err(|error| past_error(error, options, start))?)?;
+        let mut found = found.map_err(|error| past_error(error, options, start))?;
+        found.kvs = convert::served_values(&cache.served, found.kvs).await?;
+        page.take(found)?;
     }
     Ok(page.finish())
 }

@@ -101,7 +101,7 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
 /// Counts a change outside `metadata` and `status`.
 pub fn count_generation(served: &Served, obj: &mut Value, old: &Value) {
     let parts = served.strategy.metadata_is_desired();
-    let same = desired(obj) == desired(old)
+    let same = desired(served, obj) == desired(served, old)
         && parts.iter().all(|part| obj["metadata"].get(part) == old["metadata"].get(part));
     if same || !served.strategy.has_generation(obj) {
         return;
@@ -110,9 +110,10 @@ pub fn count_generation(served: &Served, obj: &mut Value, old: &Value) {
     meta::set_generation(obj, next);
 }
 
-fn desired(obj: &Value) -> Vec<(&String, &Value)> {
+fn desired<'a>(served: &Served, obj: &'a Value) -> Vec<(&'a String, &'a Value)> {
     let fields = obj.as_object().into_iter().flatten();
-    fields.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).collect()
+    let own = |key: &str| key == "metadata" || (key == "status" && served.resource.has_status());
+    fields.filter(|(key, _)| !own(key.as_str())).collect()
 }
 
 /// Everything that is wrong with an object's metadata.

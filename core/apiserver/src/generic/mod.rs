@@ -9,6 +9,7 @@ pub mod admit;
 pub mod cache;
 pub mod catalog;
 pub mod context;
+pub mod convert;
 pub mod create;
 pub mod decode;
 pub mod delete;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hansa_api::gvk::GroupResource;
 use hansa_api::status::ApiError;
 use hansa_storage::{Error, KeyValue, Storage};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use super::list::{self, Listing, store_error};
 use super::options::{Freshness, ListOptions};
 use super::render::Rendering;
 use super::watcher::{Start, WatchSettings, Watcher, error_line};
-use super::{cache, encode};
+use super::{cache, convert, encode};
 
 const WATCH_MIN: Duration = Duration::from_secs(30 * 60);
 
@@ -36,7 +36,8 @@ pub struct Registry {
     pub catalog: Arc<Catalog>,
     feed: Arc<Feed>,
     caches: RwLock<HashMap<String, Arc<Cache>>>,
-    starting: tokio::sync::Mutex<()>,
+    /// One start at a time for each cache; a converter that is slow holds up no other kind.
+    starting: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     admission: OnceLock<Arc<dyn Admission>>,
     stop: CancellationToken,
 }
@@ -65,7 +66,7 @@ impl Registry {
             catalog,
             feed,
             caches: RwLock::new(HashMap::new()),
-            starting: tokio::sync::Mutex::new(()),
+            starting: Mutex::default(),
             admission: OnceLock::new(),
             stop,
         }))
@@ -105,13 +106,12 @@ impl Registry {
         if let Some(cache) = self.running(served) {
             return Ok(cache);
         }
-        let _one_at_a_time = self.starting.lock().await;
+        let starting = self.starting.lock().entry(cache_key(served)).or_default().clone();
+        let _one_at_a_time = starting.lock().await;
         if let Some(cache) = self.running(served) {
             return Ok(cache);
         }
-        let cache = Cache::start(served.clone(), self.feed.clone(), self.storage.clone())
-            .await
-            .map_err(store_error)?;
+        let cache = Cache::start(served.clone(), self.feed.clone(), self.storage.clone()).await?;
         if let Some(old) = self.caches.write().insert(cache_key(served), cache.clone()) {
             old.close();
         }
@@ -148,6 +148,7 @@ impl Registry {
             return Ok(entry);
         }
         let kv = self.read(served, namespace, name).await?;
+        let kv = convert::served_value(served, kv).await?;
         Entry::read(served, &kv).map(Arc::new).map_err(ApiError::internal)
     }
 
@@ -176,7 +177,7 @@ impl Registry {
         name: &str,
     ) -> Result<Value, ApiError> {
         let kv = self.read(served, namespace, name).await?;
-        self.decode(served, &kv)
+        self.decode(served, kv).await
     }
 
     pub(super) async fn read(
@@ -190,7 +191,8 @@ impl Registry {
         found.ok_or_else(|| not_found(served, name))
     }
 
-    pub(super) fn decode(&self, served: &Served, kv: &KeyValue) -> Result<Value, ApiError> {
+    pub(super) async fn decode(&self, served: &Served, kv: KeyValue) -> Result<Value, ApiError> {
+        let kv = convert::served_value(served, kv).await?;
         let mut obj = encode::parse(&kv.value, kv.mod_revision).map_err(ApiError::internal)?;
         entry::to_served(served, &mut obj);
         Ok(obj)

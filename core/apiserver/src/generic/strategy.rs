@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::context::Context;
+use super::convert::Converter;
 use super::registry::Registry;
 use super::resource::{Resource, Str};
 
@@ -263,6 +264,20 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Where `scale` finds its numbers; `None` if the kind cannot be scaled.
     fn scale_paths(&self) -> Option<ScalePaths> {
+        None
+    }
+
+    /// Drops and fills in what the schema of a custom resource has changed since the object was
+    /// stored; runs on every object that is read. Built-in kinds need nothing of that.
+    fn revive(&self, _obj: &mut Value) {}
+
+    /// Who converts between the versions of a custom resource that differ in more than their name.
+    fn converter(&self) -> Option<Arc<dyn Converter>> {
+        None
+    }
+
+    /// Why nothing may be created now, such as while the kind itself is being deleted.
+    fn refuses_creation(&self) -> Option<&'static str> {
         None
     }
 

@@ -16,7 +16,7 @@ use super::create::invalid;
 use super::lifecycle;
 use super::list::store_error;
 use super::registry::{Registry, Written, group_resource};
-use super::{entry, managed_fields, metadata};
+use super::{convert, managed_fields, metadata};
 
 /// How often a write without a resourceVersion starts over after losing a race.
 const TRIES: usize = 64;
@@ -56,7 +56,7 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         for _ in 0..TRIES {
             let kv = self.read(served, &ctx.namespace, &ctx.name).await?;
-            let old = self.decode(served, &kv)?;
+            let old = self.decode(served, kv.clone()).await?;
             let wanted = make(&old)?;
             let race = Race::of(served, ctx, part);
             let pinned = precondition(served, race, &wanted, &old)?;
@@ -132,7 +132,7 @@ impl Registry {
         kv: &KeyValue,
     ) -> Result<Attempt, ApiError> {
         let reserved = served.strategy.reserve(self, ctx, &mut obj, Some(old)).await?;
-        let stored = entry::to_stored(served, &obj);
+        let stored = convert::stored_bytes(served, &obj).await?;
         if lifecycle::is_complete(served, &obj) {
             return self.complete(served, ctx, obj, stored, kv).await;
         }

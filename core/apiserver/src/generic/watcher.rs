@@ -174,7 +174,12 @@ impl Watcher {
 
     /// The group was dissolved (nobody listened for a moment) or the cache was closed.
     fn closed(&mut self) -> Option<Bytes> {
-        if self.cache.is_open() { self.catch_up() } else { self.fail(&WatchError::Closed) }
+        if self.cache.is_open() {
+            return self.catch_up();
+        }
+        // As upstream, a watch on a kind that is gone or has changed just ends.
+        self.over = true;
+        None
     }
 
     fn fail(&mut self, error: &WatchError) -> Option<Bytes> {

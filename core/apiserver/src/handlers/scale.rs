@@ -64,6 +64,7 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let paths = call.served.strategy.scale_paths().ok_or_else(ApiError::no_such_resource)?;
     if call.verb == "get" {
         let obj = call.registry.get(&call.served, &call.namespace, &call.name).await?;
+        check_has_replicas(call, &obj, &paths)?;
         let scale = scale_of(&obj, &paths);
         let rendered = render::tree(&SCALES, &scale, call.rendering()?, true);
         return Ok(call.document(StatusCode::OK, &rendered));
@@ -76,6 +77,16 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
         apply.warn(call);
     }
     Ok(call.document(StatusCode::OK, &scale_of(&written.obj, &paths)))
+}
+
+/// A custom resource whose replicas are not said anywhere has no scale.
+fn check_has_replicas(call: &Call, obj: &Value, paths: &ScalePaths) -> Result<(), ApiError> {
+    let path: Vec<&str> = paths.spec_replicas.split('.').collect();
+    if !call.served.is_custom() || meta::int_at(obj, &path).is_some() {
+        return Ok(());
+    }
+    let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas);
+    Err(ApiError::internal(why))
 }
 
 async fn read_wish(call: &Call, body: Body) -> Result<(Wish, Context), ApiError> {
