@@ -9,6 +9,8 @@ mod change;
 mod containerd;
 mod crash;
 mod crd;
+mod crd_conversion;
+mod crd_rules;
 mod delete;
 mod describe;
 mod discover;

@@ -11,6 +11,7 @@ pub mod local;
 pub mod process;
 pub mod stream;
 pub mod wait;
+pub mod webhook;
 
 use std::sync::LazyLock;
 
