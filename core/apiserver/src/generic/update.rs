@@ -182,6 +182,8 @@ struct Race {
     /// Whether the current resourceVersion in the result is a demand of the client, and not just
     /// what the patched object had.
     demands: bool,
+    /// Whether another uid is a demand, too, and not a change of what cannot be changed.
+    demands_uid: bool,
 }
 
 impl Race {
@@ -190,6 +192,7 @@ impl Race {
         Self {
             unconditional: free || served.strategy.allow_unconditional_update(),
             demands: ctx.verb != "patch",
+            demands_uid: ctx.verb != "patch" || ctx.subresource == "scale",
         }
     }
 }
@@ -204,7 +207,13 @@ fn precondition(
 ) -> Result<bool, ApiError> {
     let (uid, current) = (meta::uid(wanted), meta::uid(old));
     if !uid.is_empty() && uid != current {
-        return Err(uid_conflict(served, meta::name(old), uid, current));
+        return Err(match race.demands_uid {
+            true => uid_conflict(served, meta::name(old), uid, current),
+            false => {
+                let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+                invalid(served, old, &[error])
+            }
+        });
     }
     match meta::resource_version(wanted) {
         "" | "0" if race.unconditional => Ok(false),

@@ -95,6 +95,12 @@ async fn what_cannot_be_applied_is_refused_and_changes_nothing() {
              errors:\n  line 5: key \"data\" already set in map",
         ),
         ("fieldManager=me&dryRun=Some", head.to_string(), 422, "dryRun"),
+        (
+            me,
+            head.replace("name: a", "name: a, uid: other"),
+            422,
+            "metadata.uid: Invalid value: \"other\": field is immutable",
+        ),
     ];
     for (query, body, code, message) in cases {
         let answer = server.apply_text(&format!("{uri}?{query}"), &body).await;
