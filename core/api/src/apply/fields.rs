@@ -81,7 +81,8 @@ fn read(fields: &Value) -> Result<Node, FieldsError> {
     Ok(node)
 }
 
-fn encode(element: &PathElement) -> String {
+/// A step as a key of `fieldsV1`.
+pub(super) fn encode(element: &PathElement) -> String {
     match element {
         PathElement::Field(name) => format!("f:{name}"),
         PathElement::Index(at) => format!("i:{at}"),

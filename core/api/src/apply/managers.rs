@@ -140,18 +140,22 @@ fn decode_entry(at: usize, entry: &Value) -> Result<(Manager, Owned), ManagersEr
     Ok((manager, Owned { set, api_version: api_version.into(), time }))
 }
 
-/// Writes `metadata.managedFields`: appliers first, older before younger.
+/// Writes `metadata.managedFields`.
 pub(super) fn encode(managers: &Managers) -> Vec<Value> {
-    let mut entries: Vec<_> = managers.iter().collect();
-    entries.sort_by(|(a, a_owned), (b, b_owned)| {
-        a.operation
-            .cmp(&b.operation)
-            .then_with(|| seconds(a_owned).cmp(&seconds(b_owned)))
-            .then_with(|| a.name.cmp(&b.name))
-            .then_with(|| a_owned.api_version.cmp(&b_owned.api_version))
-            .then_with(|| a.subresource.cmp(&b.subresource))
+    let mut entries: Vec<_> =
+        managers.iter().map(|(manager, owned)| encode_entry(manager, owned)).collect();
+    sort(&mut entries);
+    entries
+}
+
+/// Appliers come first, older before younger.
+pub(super) fn sort(entries: &mut [Value]) {
+    let text = |entry: &Value, field: &str| meta::str_at(entry, &[field]).to_owned();
+    entries.sort_by_cached_key(|entry| {
+        let seconds = time::parse(meta::str_at(entry, &["time"])).map_or(0, |at| at.as_second());
+        let rest = ["manager", "apiVersion", "subresource"].map(|field| text(entry, field));
+        (text(entry, "operation"), seconds, rest)
     });
-    entries.into_iter().map(|(manager, owned)| encode_entry(manager, owned)).collect()
 }
 
 fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
@@ -183,11 +187,16 @@ pub(super) fn of(object: &Value) -> Option<&Vec<Value>> {
 
 /// Puts `metadata.managedFields` in, or takes it away if there is nothing to say.
 pub(super) fn put(object: &mut Value, managers: &Managers) {
+    put_entries(object, encode(managers));
+}
+
+/// The same for what is written already.
+pub(super) fn put_entries(object: &mut Value, entries: Vec<Value>) {
     let metadata: &mut Fields = meta::metadata_mut(object);
-    if managers.is_empty() {
+    if entries.is_empty() {
         metadata.remove("managedFields");
     } else {
-        metadata.insert("managedFields".into(), encode(managers).into());
+        metadata.insert("managedFields".into(), entries.into());
     }
 }
 

@@ -11,6 +11,7 @@ mod element;
 mod extract;
 mod fields;
 mod go;
+mod in_place;
 mod last_applied;
 mod list;
 mod managers;

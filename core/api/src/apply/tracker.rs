@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::compare::{Changes, compare};
 use super::element::field_path;
 use super::managers::{self, Manager, Managers, ManagersError, Operation, Owned};
 use super::schema::Type;
 use super::set::Set;
 use super::validate::{Mismatches, validate};
-use super::{Conflicts, last_applied, update};
+use super::{Conflicts, in_place, last_applied, update};
 use crate::gvk::GroupVersionKind;
 use crate::meta;
 use crate::status::{ApiError, Reason};
@@ -123,6 +124,10 @@ impl Tracker<'_> {
     /// # Errors
     /// If the two cannot be compared; `new` has no managed fields then.
     pub fn update(&self, live: &Value, new: &mut Value, manager: &str) -> Result<(), Mismatches> {
+        if let Ok(Some(entries)) = self.settled(live, new, manager) {
+            managers::put_entries(new, entries);
+            return Ok(());
+        }
         let managers = self.starting_with(live, new);
         managers::strip(new);
         if managers.is_empty() && !meta::uid(live).is_empty() {
@@ -131,6 +136,35 @@ impl Tracker<'_> {
         let managers = self.written(live, new, managers, manager)?;
         managers::put(new, &managers);
         Ok(())
+    }
+
+    /// The quick way, for writes whose client says nothing of managers: their entries after the
+    /// write, if they can be treated as they are written.
+    fn settled(
+        &self,
+        live: &Value,
+        new: &Value,
+        name: &str,
+    ) -> Result<Option<Vec<Value>>, Mismatches> {
+        let Some(stored) = managers::of(live) else { return Ok(None) };
+        let sent = meta::at(new, &["metadata", "managedFields"]).filter(|sent| !sent.is_null());
+        let silent = sent.is_none_or(|sent| sent.as_array() == Some(stored));
+        let version = self.versions.api_version();
+        if !in_place::is_plain(stored, version, MAX_UPDATERS)
+            || !(silent || !self.subresource.is_empty())
+        {
+            return Ok(None);
+        }
+        let changes = compare(self.versions.own(), live, new)?;
+        let changes = changes.without(&self.versions.reset(version));
+        let changes = Changes {
+            removed: changes.removed.difference(&NEVER_MANAGED),
+            modified: changes.modified.difference(&NEVER_MANAGED),
+            added: changes.added.difference(&NEVER_MANAGED),
+        };
+        let writer = Manager::new(name, Operation::Update, version, self.subresource);
+        let write = in_place::Write { kind: self.versions.own(), writer, now: self.now };
+        Ok(write.settle(stored.clone(), &changes))
     }
 
     /// The managers that a write starts from: those that the client sent, if it sent any that make

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::compare::{Changes, compare};
+use super::compare::compare;
 use super::conflict::Conflicts;
 use super::element::same;
 use super::extract::field_set;
@@ -40,8 +40,7 @@ pub fn update(
     let managers = reconciled(versions, old, managers);
     let write = Write { versions, old, new };
     let outcome = write.effects(&managers, None)?;
-    let taken = outcome.changes.modified.union(&outcome.changes.added);
-    Ok((outcome.settled(managers), taken))
+    Ok((outcome.settled(managers), outcome.written))
 }
 
 /// Applies a part of an object: the answer is the merged object (`None` if it is as it was) and its
@@ -91,9 +90,17 @@ fn reconciled(versions: &dyn Versions, live: &Value, managers: Managers) -> Mana
     out
 }
 
+/// What changed as a version shows it.
+struct Seen {
+    /// Fields that are new or have another value.
+    written: Set,
+    removed: Set,
+}
+
 /// What a write means to managers.
 struct Outcome {
-    changes: Changes,
+    /// What is new or has another value in the version that is written.
+    written: Set,
     /// What others manage and the write changes.
     conflicts: BTreeMap<Manager, Set>,
     /// What the write removes, by the version of the managers.
@@ -111,10 +118,10 @@ impl Write<'_> {
         writer: Option<&Manager>,
     ) -> Result<Outcome, Mismatches> {
         let own = self.versions.api_version();
-        let mut by_version: BTreeMap<String, Option<Changes>> = BTreeMap::new();
-        by_version.insert(own.into(), self.changes(own)?);
+        let mut by_version: BTreeMap<String, Option<Seen>> = BTreeMap::new();
+        by_version.insert(own.into(), self.seen(own)?);
         let mut outcome = Outcome {
-            changes: Changes::default(),
+            written: Set::default(),
             conflicts: BTreeMap::new(),
             removed: BTreeMap::new(),
             writer: writer.cloned(),
@@ -122,34 +129,35 @@ impl Write<'_> {
         };
         for (manager, owned) in managers.iter().filter(|(manager, _)| Some(*manager) != writer) {
             if !by_version.contains_key(&owned.api_version) {
-                let changes = self.changes(&owned.api_version)?;
-                by_version.insert(owned.api_version.clone(), changes);
+                let seen = self.seen(&owned.api_version)?;
+                by_version.insert(owned.api_version.clone(), seen);
             }
-            let Some(Some(changes)) = by_version.get(&owned.api_version) else {
+            let Some(Some(seen)) = by_version.get(&owned.api_version) else {
                 outcome.lost.push(manager.clone());
                 continue;
             };
-            let conflict = owned.set.intersection(&changes.modified.union(&changes.added));
+            let conflict = owned.set.intersection(&seen.written);
             if !conflict.is_empty() {
                 outcome.conflicts.insert(manager.clone(), conflict);
             }
         }
-        for (version, changes) in by_version {
-            let Some(changes) = changes else { continue };
-            outcome.removed.insert(version.clone(), changes.removed.clone());
+        for (version, seen) in by_version {
+            let Some(seen) = seen else { continue };
             if version == own {
-                outcome.changes = changes;
+                outcome.written = seen.written;
             }
+            outcome.removed.insert(version, seen.removed);
         }
         Ok(outcome)
     }
 
     /// What changed as a version shows it, `None` if there is no such version.
-    fn changes(&self, version: &str) -> Result<Option<Changes>, Mismatches> {
+    fn seen(&self, version: &str) -> Result<Option<Seen>, Mismatches> {
         let views = (self.versions.view(self.old, version), self.versions.view(self.new, version));
         let (Some((kind, old)), Some((_, new))) = views else { return Ok(None) };
-        let changes = compare(kind, &old, &new)?;
-        Ok(Some(changes.without(&self.versions.reset(version))))
+        let changes = compare(kind, &old, &new)?.without(&self.versions.reset(version));
+        let written = changes.modified.union(&changes.added);
+        Ok(Some(Seen { written, removed: changes.removed }))
     }
 }
 
@@ -163,7 +171,9 @@ impl Outcome {
             if let Some(conflict) = self.conflicts.get(manager) {
                 owned.set = owned.set.difference(conflict);
             }
-            if let Some(removed) = self.removed.get(&owned.api_version) {
+            if let Some(removed) = self.removed.get(&owned.api_version)
+                && !owned.set.intersection(removed).is_empty()
+            {
                 owned.set = owned.set.difference(removed);
             }
             !owned.set.is_empty() && !self.lost.contains(manager)

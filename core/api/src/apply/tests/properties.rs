@@ -131,6 +131,30 @@ proptest! {
     }
 
     #[test]
+    fn the_quick_way_leads_to_the_same(
+        first in part(), parts in prop::collection::vec(part(), 1..4)
+    ) {
+        let mut world = World::new();
+        world.apply("one", first);
+        for (at, part) in parts.into_iter().enumerate() {
+            let mut new = super::object(&part);
+            new["metadata"]["uid"] = "u".into();
+            new["metadata"]["managedFields"] = world.entries().into();
+            // Whoever sends managed fields that differ is read in full.
+            let mut sent = new.clone();
+            for entry in sent["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
+                entry["odd"] = "yes".into();
+            }
+            let name = ["one", "two"][at % 2];
+            let (object, minute) = (world.object.clone(), world.minute);
+            let mut other = World { object, minute, ..World::new() };
+            other.write(name, sent);
+            world.write(name, new);
+            prop_assert_eq!(&world.object, &other.object);
+        }
+    }
+
+    #[test]
     fn a_forced_apply_has_its_way(there in part(), part in part()) {
         let mut world = World::new();
         world.apply("other", there).force("me", part.clone());
