@@ -151,7 +151,7 @@ impl Tracker<'_> {
         let silent = sent.is_none_or(|sent| sent.as_array() == Some(stored));
         let version = self.versions.api_version();
         if !in_place::is_plain(stored, version, MAX_UPDATERS)
-            || !(silent || !self.subresource.is_empty())
+            || (!silent && self.subresource.is_empty())
         {
             return Ok(None);
         }

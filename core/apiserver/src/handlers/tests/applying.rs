@@ -109,8 +109,16 @@ async fn what_cannot_be_applied_is_refused_and_changes_nothing() {
         assert_eq!(answer.body["kind"], "Status");
     }
     assert_eq!(server.get(&uri).await.body, made);
-    let warned = format!("{head}data: {{a: b}}\ndata: {{a: c}}\n");
-    let warned = server.apply_text(&format!("{uri}?{me}&dryRun=All"), &warned).await;
+}
+
+#[tokio::test]
+async fn a_field_twice_is_warned_of_and_a_dry_run_writes_nothing() {
+    let server = Server::start().await;
+    let made = server.config_map("a").await;
+    let uri = format!("{MAPS}/a");
+    let twice =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\ndata: {a: c}\n";
+    let warned = server.apply_text(&format!("{uri}?fieldManager=me&dryRun=All"), twice).await;
     assert_eq!((warned.code, &warned.body["data"]["a"]), (200, &json!("c")));
     assert!(warned.headers["warning"].to_str().unwrap().contains("already set in map"));
     assert_eq!(server.get(&uri).await.body, made, "a dry run writes nothing");
