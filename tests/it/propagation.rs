@@ -304,7 +304,7 @@ fn a_silent_member_delays_nobody(league: &League) {
     let hub = hub(league);
     let silent = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = silent.local_addr().expect("it is bound");
-    hub.apply(&format!(
+    league.hub.kubectl_in(Version::V1_33, "karmada-cluster").apply(&format!(
         "apiVersion: v1
 kind: Secret
 metadata: {{name: silent, namespace: karmada-cluster}}

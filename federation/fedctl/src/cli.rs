@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::output::put;
 use crate::{describe, explain, get, init, join, policy, taint, unjoin, version};
 
 /// Federates Kubernetes clusters: a hub holds templates and policies, members run them.
@@ -77,8 +78,9 @@ impl Cli {
             Verb::Taint(options) => taint::run(host, options).await,
             Verb::Version(options) => version::run(host, options).await,
             Verb::Completion { shell } => {
-                let (mut command, mut out) = (Self::command(), std::io::stdout());
-                clap_complete::generate(shell, &mut command, "fedctl", &mut out);
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "fedctl", &mut script);
+                put!("{}", String::from_utf8_lossy(&script));
                 Ok(())
             }
         }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use hansa_client::{kube, message_of};
+
 /// A safety rule says no.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -21,11 +23,16 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 /// An error with its causes, outermost first, without those that an outer one tells already.
 pub fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let server = cause.downcast_ref::<kube::Error>();
+        let cause = server.map_or_else(|| cause.to_string(), message_of);
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
+        }
+        if matches!(server, Some(kube::Error::Api(_))) {
+            break;
         }
     }
     text
@@ -51,6 +58,14 @@ mod tests {
         assert_eq!(status(&refused.context("failed to join").unwrap_err()), 3);
         assert_eq!(status(&Usage("what?".into()).into()), 2);
         assert_eq!(status(&anyhow::anyhow!("broken")), 1);
+    }
+
+    #[test]
+    fn a_server_is_quoted_and_its_status_is_not_dumped() {
+        let status = kube::core::Status::failure("pods \"x\" not found", "NotFound");
+        let cause: Result<(), _> = Err(kube::Error::Api(status.boxed()));
+        let error = cause.context("failed to read x").expect_err("it is one");
+        assert_eq!(chain(&error), "failed to read x: pods \"x\" not found");
     }
 
     #[test]

@@ -145,6 +145,7 @@ async fn admit(
     member: &context::Cluster,
 ) -> Result<String> {
     let (hub_id, id) = (hub.id().await?, member.id().await?);
+    judge(&options.name, &id, &hub_id, &[], options.error_on_existing)?;
     let clusters: Api<Cluster> = Api::all(hub.client.clone());
     let known = match clusters.list(&ListParams::default()).await {
         Err(Error::Api(status)) if status.code == 404 => {

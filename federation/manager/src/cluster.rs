@@ -9,7 +9,7 @@ use hansa_api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use hansa_api::quantity::Quantity as Amount;
 use hansa_client::kube::api::{Api, ObjectMeta, PostParams};
 use hansa_client::kube::runtime::watcher;
-use hansa_client::{Change, Informer, ObjectKey, Requeue, Workqueue, run_workers};
+use hansa_client::{Change, Informer, ObjectKey, Requeue, Workqueue, message_of, run_workers};
 use hansa_federation_api::health::{self, Probe, Streak};
 use hansa_federation_api::kinds::{
     ApiEnablement, Cluster, ClusterStatus, NodeSummary, ResourceSummary, SyncMode,
@@ -323,10 +323,10 @@ async fn probe(member: &Member) -> Probe {
     }
     match outcome {
         Ok(_) => Probe::Ready,
-        Err(Error::Member(error)) if matches!(code(&error), Some(401 | 403)) => {
-            Probe::Malformed(format!("the member refuses the hub's credential: {error}"))
-        }
-        Err(Error::Member(error)) if code(&error).is_some() => Probe::NotReady(error.to_string()),
+        Err(Error::Member(error)) if matches!(code(&error), Some(401 | 403)) => Probe::Malformed(
+            format!("the member refuses the hub's credential: {}", message_of(&error)),
+        ),
+        Err(Error::Member(error)) if code(&error).is_some() => Probe::NotReady(message_of(&error)),
         Err(error) => Probe::Unreachable(format!("failed to {error}")),
     }
 }

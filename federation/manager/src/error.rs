@@ -1,15 +1,15 @@
 //! What can go wrong while reconciling; the key is tried again.
 
-use hansa_client::kube;
+use hansa_client::{kube, message_of};
 
 /// Why a reconcile did not get to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The hub refused or did not answer.
-    #[error("talk to the hub: {0}")]
+    #[error("talk to the hub: {}", message_of(.0))]
     Hub(#[source] kube::Error),
     /// The member refused.
-    #[error("talk to the member: {0}")]
+    #[error("talk to the member: {}", message_of(.0))]
     Member(#[source] kube::Error),
     /// The member did not answer in time.
     #[error("reach the member: no answer within {0:?}")]
