@@ -268,7 +268,7 @@ mod tests {
     use serde_json::json;
 
     fn pods() -> Served {
-        Served::builtin(Resource::new("", "v1", "Pod", "pods").namespaced(), Plain)
+        Served::builtin(Resource::new("", "v1", "Pod", "pods").namespaced().status(), Plain)
     }
 
     #[test]

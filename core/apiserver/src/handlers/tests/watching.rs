@@ -105,7 +105,7 @@ async fn narrow_watches_hear_of_their_own_only() {
 async fn a_watch_ends_with_a_bookmark_that_the_next_can_start_from() {
     let server = Server::start().await;
     server.config_map("a").await;
-    let uri = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=1");
+    let uri = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=5");
     let mut events = server.watch(&uri).await;
     events.expect("ADDED", "a").await;
     server.post(PODS, &pod("p")).await;
