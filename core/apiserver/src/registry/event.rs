@@ -61,6 +61,15 @@ fn text<'a>(obj: &'a Value, core: &str) -> &'a str {
     either(obj, core).and_then(Value::as_str).unwrap_or_default()
 }
 
+impl Events {
+    /// The object with core/v1's names, which both versions are checked by.
+    fn in_hub(&self, obj: &Value) -> Value {
+        let mut obj = obj.clone();
+        self.to_hub(&mut obj);
+        obj
+    }
+}
+
 impl Strategy for Events {
     fn to_hub(&self, obj: &mut Value) {
         if self.renamed {
@@ -87,6 +96,7 @@ impl Strategy for Events {
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let obj = &self.in_hub(obj);
         Check::run(|check| {
             validate(check, obj, self.renamed);
             if self.renamed {
@@ -96,6 +106,7 @@ impl Strategy for Events {
     }
 
     fn validate_update(&self, obj: &Value, old: &Value) -> Vec<FieldError> {
+        let (obj, old) = (&self.in_hub(obj), &self.in_hub(old));
         Check::run(|check| {
             validate(check, obj, self.renamed);
             if self.renamed {
@@ -340,6 +351,9 @@ mod tests {
                 "count: Invalid value: \"\": needs to be unset",
             ]
         );
+        let mut served = event(&json!({}));
+        renamed.from_hub(&mut served);
+        assert_eq!(texts(&renamed.validate_create(&served)), [""; 0], "in its own names");
         let bare = json!({"reportingComponent": "", "action": "", "series": {"count": 1}});
         let found = texts(&renamed.validate_create(&event(&bare)));
         assert_eq!(found[0], "reportingController: Required value");

@@ -146,12 +146,13 @@ impl Controller {
                 self.patch_set(key, set, &json!({ "metadata": { "annotations": annotations } }))
                     .await
             }
+            // As upstream, through status: the Deployment's generation counts annotations.
             Action::SetRevision(revision) => {
                 let annotations = json!({ plan::REVISION: revision });
                 let patch = json!({ "metadata": { "annotations": annotations } });
                 let api: Api<Deployment> = self.api(key);
                 let params = PatchParams::default();
-                api.patch(&key.name, &params, &Patch::Merge(&patch)).await.map(drop)
+                api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await.map(drop)
             }
             Action::DeleteSet(name) => {
                 match self.api::<ReplicaSet>(key).delete(name, &DeleteParams::background()).await {
