@@ -1,6 +1,7 @@
 //! Clusters on a real etcd: everything is in there, apart from each other's, and outlives the
 //! process; while etcd is away the API says so and changes nothing.
 
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use hansa_tests::free_port;
@@ -21,6 +22,7 @@ impl Etcd {
         let folder = tempfile::Builder::new().prefix("hansa-etcd-").tempdir().unwrap();
         let ports = [free_port(), free_port()];
         let process = Self::spawn(&folder, ports);
+        soon("etcd listens", || TcpStream::connect(("127.0.0.1", ports[0])).is_ok());
         Self { process, folder, ports }
     }
 

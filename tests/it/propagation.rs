@@ -324,7 +324,7 @@ spec:
     let silent_is = || condition(&http.get(&format!("{CLUSTERS}/silent")).body, "Ready");
     soon("the hub says that it does not answer", || {
         let (status, message) = silent_is();
-        status == "False" && message.contains("no answer within")
+        status == "False" && message.contains("talk to the member")
     });
     let everywhere = policy("busy", "apiVersion: v1, kind: ConfigMap, name: busy", "");
     hub.apply(&[data("busy", "v"), everywhere].concat());

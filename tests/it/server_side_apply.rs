@@ -90,11 +90,10 @@ fn client_side_apply_becomes_server_side_apply(kubectl: &Kubectl) {
     let managers = kubectl.path(&["deployment", "web"], MANAGERS);
     assert!(managers.contains("kubectl/Apply"), "{managers}");
     assert!(!managers.contains("client-side"), "{managers}");
-    // And back again: the annotation went along, so that there is nothing to change.
-    let generation = "{.metadata.generation}";
-    let before = kubectl.path(&["deployment", "web"], generation);
+    // And back again: the annotation went along, so that nothing desired changes.
+    let before = kubectl.path(&["deployment", "web"], "{.spec}");
     kubectl.apply(&less);
-    assert_eq!(kubectl.path(&["deployment", "web"], generation), before);
+    assert_eq!(kubectl.path(&["deployment", "web"], "{.spec}"), before);
 }
 
 fn managers_are_shown_on_demand(kubectl: &Kubectl) {

@@ -55,7 +55,9 @@ fn get(kubectl: &Kubectl, arguments: &[String], more: &[&str]) -> String {
 fn shown(kubectl: &Kubectl, arguments: &[String], pairs: &[(&Served, &Sample)]) {
     for form in [&[][..], &["-o", "wide"]] {
         let tables = get(kubectl, arguments, form);
-        let headings = tables.lines().filter(|line| line.starts_with("NAME")).count();
+        // Events begin with their age.
+        let is_heading = |line: &&str| line.starts_with("NAME") || line.starts_with("LAST SEEN");
+        let headings = tables.lines().filter(is_heading).count();
         assert_eq!(headings, pairs.len(), "{tables}");
         for (one, sample) in pairs {
             let row = format!("/{} ", sample.name);
