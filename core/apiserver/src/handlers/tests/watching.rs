@@ -105,9 +105,12 @@ async fn narrow_watches_hear_of_their_own_only() {
 async fn a_watch_ends_with_a_bookmark_that_the_next_can_start_from() {
     let server = Server::start().await;
     server.config_map("a").await;
-    let uri = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=5");
+    let uri = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=3");
     let mut events = server.watch(&uri).await;
     events.expect("ADDED", "a").await;
+    let begun = events.next().await.unwrap();
+    let annotations = &begun["object"]["metadata"]["annotations"];
+    assert_eq!(annotations["k8s.io/initial-events-end"], "true", "the state is whole");
     server.post(PODS, &pod("p")).await;
     let last = events.next().await.unwrap();
     assert_eq!(last["type"], "BOOKMARK");
