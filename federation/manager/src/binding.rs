@@ -147,14 +147,18 @@ async fn tell(hub: &Hub, binding: &Binding, refusals: &[String]) -> Result<()> {
     if refusals.is_empty() && place.is_none() {
         return Ok(());
     }
-    let before = place.map(|at| next.status.conditions.remove(at));
+    let before = place.map(|at| next.status.conditions[at].clone());
     let (status, reason, message) = match refusals {
         [] => ("True", "ApplyOverridePolicySucceed", "All overrides are applied".to_owned()),
         some => ("False", "ApplyOverridePolicyFailed", some.join("; ")),
     };
     let now = Timestamp::now();
     let condition = health::condition(before.as_ref(), OVERRIDDEN, status, reason, &message, now);
-    next.status.conditions.push(condition);
+    // Where it was: others write the same list, and would see a change in another order.
+    match place {
+        Some(at) => next.status.conditions[at] = condition,
+        None => next.status.conditions.push(condition),
+    }
     hub.write_binding(binding, &next, Part::Status).await.map(drop)
 }
 

@@ -176,16 +176,14 @@ fn aggregated(binding: &Binding, works: &[&Work], now: Timestamp) -> Binding {
         ("False", "FullyAppliedFailed", "Failed to apply all works, see status.aggregatedStatus")
     };
     let conditions = &mut next.status.conditions;
-    let before = conditions.iter().position(|c| c.type_ == "FullyApplied");
-    let before = before.map(|at| conditions.remove(at));
-    conditions.push(health::condition(
-        before.as_ref(),
-        "FullyApplied",
-        status,
-        reason,
-        message,
-        now,
-    ));
+    let place = conditions.iter().position(|c| c.type_ == "FullyApplied");
+    let before = place.map(|at| &conditions[at]);
+    let condition = health::condition(before, "FullyApplied", status, reason, message, now);
+    // Where it was: others write the same list, and would see a change in another order.
+    match place {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
     next
 }
 
