@@ -1,6 +1,7 @@
 //! Property names as identifiers: how Kubernetes writes names that are none in CEL.
 
-const RESERVED: [&str; 21] = [
+/// Words that no identifier may be: CEL's literals, its operator, and the words it keeps.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

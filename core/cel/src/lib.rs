@@ -46,7 +46,7 @@ mod value;
 use std::sync::Arc;
 
 pub use env::Env;
-pub use escape::{escape, unescape};
+pub use escape::{RESERVED, escape, unescape};
 pub use estimate::Range;
 pub use eval::{EvalError, Evaluated, Variables};
 pub use functions::net::Cidr;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use hansa_api::field::{FieldError, child, index};
 use hansa_api::meta::{self, at, default_field, fields_mut, list_at, str_at};
 use hansa_api::names;
+use hansa_cel::RESERVED;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -18,29 +19,6 @@ use crate::registry::{cells, conditions};
 const MAX_AUDIT: usize = 20;
 const MAX_AUDIT_EXPRESSION: usize = 5 << 10;
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 /// Patch types and the fields that hold them.
 const PATCHES: [(&str, &str); 2] =
     [("JSONPatch", "jsonPatch"), ("ApplyConfiguration", "applyConfiguration")];
