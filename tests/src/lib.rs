@@ -4,6 +4,7 @@
 //! All tests of one run share two member clusters ([`hollow`] and [`wasm`]) and a [`hub`]; each works
 //! in a namespace of its own. Whatever a test waits for is polled with a bound; nothing sleeps for a fixed time.
 
+pub mod extension;
 pub mod federation;
 pub mod http;
 pub mod kubectl;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use hansa_apiserver::authn::Identity;
 use hansa_apiserver::body::{Body, boxed};
-use hansa_apiserver::server::{ApiServer, Config};
+use hansa_apiserver::server::{ApiServer, Config, FrontProxy};
 use hansa_bootstrap::pki::Pki;
 use hansa_storage::embedded::Engine;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Answer, RUNTIME};
@@ -25,11 +26,13 @@ pub struct Local {
     stop: CancellationToken,
 }
 
-/// Making a key takes a while: one is enough.
-static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+/// Making keys takes a while: one set is enough.
+static PKI: LazyLock<(Pki, TempDir)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a folder");
-    let pki = Pki::open(dir.path()).expect("keys can be made");
-    pki.service_account_key_pem().expect("keys can be made").into_bytes()
+    (Pki::open(dir.path()).expect("keys can be made"), dir)
+});
+static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    Local::pki().service_account_key_pem().expect("keys can be made").into_bytes()
 });
 
 fn admin() -> Identity {
@@ -42,12 +45,33 @@ impl Local {
     /// # Panics
     /// If it does not start.
     pub fn start() -> Self {
-        let stop = CancellationToken::new();
-        let config = Config {
-            service_account_key_pem: KEY.clone(),
-            service_cidr: "10.96.0.0/16".to_owned(),
-            ..Config::default()
+        Self::with(Config { service_cidr: "10.96.0.0/16".to_owned(), ..Config::default() })
+    }
+
+    /// A fresh server that other servers may stand behind, on loopback.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn aggregating() -> Self {
+        let client = Self::pki().front_proxy_client().expect("certificates can be made");
+        let front_proxy = FrontProxy {
+            ca_pem: Self::pki().front_proxy_ca_pem().into(),
+            client_ca_pem: Self::pki().ca_pem().into(),
+            certificate_pem: client.certificate_pem.into(),
+            key_pem: client.key_pem.into(),
         };
+        let service_cidr = "127.99.128.0/17".to_owned();
+        Self::with(Config { front_proxy: Some(front_proxy), service_cidr, ..Config::default() })
+    }
+
+    /// The certificates of all servers of this process.
+    pub fn pki() -> &'static Pki {
+        &PKI.0
+    }
+
+    fn with(config: Config) -> Self {
+        let stop = CancellationToken::new();
+        let config = Config { service_account_key_pem: KEY.clone(), ..config };
         let server = RUNTIME.block_on(async {
             let storage = Arc::new(Engine::ephemeral().expect("memory is enough"));
             let server = ApiServer::new(config, storage, stop.clone()).await.expect("it starts");

@@ -35,6 +35,8 @@ pub struct Health {
     pub system_namespaces: Hook,
     /// The system PriorityClasses are there.
     pub priority_classes: Hook,
+    /// The APIServices of what is served here are there.
+    pub api_services: Hook,
     /// The server is going down.
     pub shutting_down: Hook,
 }
@@ -102,6 +104,7 @@ impl Health {
                 "poststarthook/start-system-namespaces-controller",
                 &self.system_namespaces,
             ),
+            Check::hook("autoregister-completion", &self.api_services),
         ];
         if question != Question::Live {
             checks.push(Check::hook("informer-sync", &self.rbac_synced));
@@ -166,6 +169,7 @@ mod tests {
             &health.bootstrap_roles,
             &health.system_namespaces,
             &health.priority_classes,
+            &health.api_services,
         ] {
             hook.done();
         }

@@ -1,6 +1,7 @@
 //! HTTP in, objects out: filters, handlers, registry, admission, discovery, OpenAPI.
 
 pub mod admission;
+pub(crate) mod aggregation;
 pub mod authn;
 pub mod authz;
 pub mod body;
@@ -26,4 +27,4 @@ pub mod webhook;
 
 pub use authn::Identity;
 pub use body::{Body, BoxError};
-pub use server::{ApiServer, Config, KubeletClient};
+pub use server::{ApiServer, Config, FrontProxy, KubeletClient};

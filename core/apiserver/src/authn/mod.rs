@@ -1,8 +1,9 @@
-//! Who is asking: client certificates, ServiceAccount tokens, anonymous.
+//! Who is asking: client certificates, front proxies, ServiceAccount tokens, anonymous.
 
 mod bearer;
 pub mod impersonate;
 pub mod jwt;
+pub mod request_header;
 pub mod service_account;
 pub mod x509;
 

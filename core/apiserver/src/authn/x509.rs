@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Identity;
+use super::request_header::ALLOWED_NAMES;
 
 /// What a TLS connection knows of its peer; one per connection, shared by its requests.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub enum Peer {
         /// End of validity, seconds since the epoch.
         not_after: u64,
     },
+    /// A front proxy, which says in headers for whom it asks.
+    FrontProxy,
     /// A certificate that could not be verified; it authenticates nobody.
     Invalid(Arc<str>),
 }
@@ -49,8 +52,18 @@ impl Peer {
     pub fn is_rejected(&self) -> bool {
         match self {
             Self::Nobody => false,
+            // Without the headers it is nobody that the client CA knows.
+            Self::FrontProxy => true,
             Self::Verified { not_after, .. } => now_secs() > *not_after,
             Self::Invalid(_) => true,
+        }
+    }
+
+    /// Reads the name of a front proxy's certificate whose chain has been verified.
+    pub fn from_front_proxy(der: &[u8]) -> Self {
+        match parse(der) {
+            Ok((user, _)) if ALLOWED_NAMES.contains(&user.name.as_str()) => Self::FrontProxy,
+            _ => Self::Invalid("the front proxy has another name".into()),
         }
     }
 

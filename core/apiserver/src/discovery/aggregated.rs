@@ -3,13 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::documents::{text, texts};
-use crate::generic::catalog::{Group, Snapshot};
+use super::merged::{self, GroupView, Source, VersionView};
+use crate::aggregation::Routes;
+use crate::generic::catalog::Snapshot;
 use crate::generic::resource::{Resource, Subresource};
 
 /// The APIGroupDiscoveryList of the core group or of all others.
-pub(super) fn list(snapshot: &Snapshot, core: bool, version: &str) -> Value {
-    let groups = snapshot.groups.iter().filter(|(name, _)| name.is_empty() == core);
-    let items: Vec<Value> = groups.map(|(name, group)| group_discovery(name, group)).collect();
+pub(super) fn list(snapshot: &Snapshot, routes: &Routes, core: bool, version: &str) -> Value {
+    let groups = merged::groups(snapshot, routes);
+    let groups = groups.iter().filter(|group| group.name.is_empty() == core);
+    let items: Vec<Value> = groups.map(group_discovery).collect();
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{version}"),
@@ -18,15 +21,17 @@ pub(super) fn list(snapshot: &Snapshot, core: bool, version: &str) -> Value {
     })
 }
 
-fn group_discovery(name: &str, group: &Group) -> Value {
-    let version = |version: &String| {
-        let served = group.resources.get(version).into_iter().flatten();
-        let resources: Vec<Value> =
-            served.map(|served| resource_discovery(&served.resource)).collect();
-        json!({"version": version, "resources": resources, "freshness": "Current"})
+fn group_discovery(group: &GroupView<'_>) -> Value {
+    let version = |version: &VersionView<'_>| match version.source {
+        Source::Remote(backend) => backend.discovery(),
+        Source::Local(served) => {
+            let resources: Vec<Value> =
+                served.iter().map(|served| resource_discovery(&served.resource)).collect();
+            json!({"version": version.name, "resources": resources, "freshness": "Current"})
+        }
     };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
-    let metadata = match name {
+    let metadata = match group.name {
         "" => json!({"creationTimestamp": null}),
         name => json!({"name": name, "creationTimestamp": null}),
     };

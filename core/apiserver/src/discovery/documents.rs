@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::generic::catalog::{Group, Snapshot};
+use super::merged::{self, GroupView, VersionView};
+use crate::aggregation::Routes;
+use crate::generic::catalog::Snapshot;
 use crate::generic::resource::{Resource, Str, Subresource, api_version};
 use crate::openapi::hash_text;
 
@@ -17,26 +19,30 @@ pub(super) fn core_versions(snapshot: &Snapshot, address: &str) -> Value {
 }
 
 /// `/apis`.
-pub(super) fn group_list(snapshot: &Snapshot) -> Value {
-    let named = snapshot.groups.iter().filter(|(name, _)| !name.is_empty());
-    let groups: Vec<Value> = named.map(|(name, group)| group_fields(name, group)).collect();
+pub(super) fn group_list(snapshot: &Snapshot, routes: &Routes) -> Value {
+    let groups = merged::groups(snapshot, routes);
+    let named = groups.iter().filter(|group| !group.name.is_empty());
+    let groups: Vec<Value> = named.map(group_fields).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/GROUP`.
-pub(super) fn group(snapshot: &Snapshot, name: &str) -> Option<Value> {
-    let group = snapshot.groups.get(name).filter(|_| !name.is_empty())?;
-    let mut document = group_fields(name, group);
+pub(super) fn group(snapshot: &Snapshot, routes: &Routes, name: &str) -> Option<Value> {
+    let groups = merged::groups(snapshot, routes);
+    let group = groups.iter().find(|group| !name.is_empty() && group.name == name)?;
+    let mut document = group_fields(group);
     document["kind"] = "APIGroup".into();
     document["apiVersion"] = "v1".into();
     Some(document)
 }
 
-fn group_fields(name: &str, group: &Group) -> Value {
-    let version =
-        |version: &String| json!({"groupVersion": api_version(name, version), "version": version});
+fn group_fields(group: &GroupView<'_>) -> Value {
+    let version = |version: &VersionView<'_>| {
+        let name = version.name;
+        json!({"groupVersion": api_version(group.name, name), "version": name})
+    };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
-    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
+    json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
 
 /// `/api/VERSION` and `/apis/GROUP/VERSION`.

@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod documents;
+mod merged;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::aggregation::Routes;
 use crate::body::Body;
 use crate::generic::catalog::Snapshot;
 use crate::responses::{self, Document};
@@ -23,21 +25,29 @@ pub struct Discovery {
 }
 
 struct Cached {
-    generation: u64,
+    /// The catalog's and the routes'.
+    generation: (u64, u64),
     /// Core group and named groups, each as v2 and v2beta1.
     documents: [Document; 4],
 }
 
 impl Discovery {
-    fn aggregated(&self, snapshot: &Snapshot, core: bool, version: Aggregated) -> Document {
+    fn aggregated(
+        &self,
+        snapshot: &Snapshot,
+        routes: &Routes,
+        core: bool,
+        version: Aggregated,
+    ) -> Document {
+        let generation = (snapshot.generation, routes.generation);
         let at = usize::from(!core) * 2 + usize::from(version == Aggregated::V2Beta1);
         if let Some(cached) = &*self.cached.load()
-            && cached.generation == snapshot.generation
+            && cached.generation == generation
         {
             return cached.documents[at].clone();
         }
         let document = |core, version: Aggregated| {
-            let list = aggregated::list(snapshot, core, version.name());
+            let list = aggregated::list(snapshot, routes, core, version.name());
             Document::new(Bytes::from(list.to_string()))
         };
         let documents = [
@@ -47,7 +57,7 @@ impl Discovery {
             document(false, Aggregated::V2Beta1),
         ];
         let wanted = documents[at].clone();
-        let cached = Cached { generation: snapshot.generation, documents };
+        let cached = Cached { generation, documents };
         self.cached.store(Some(Arc::new(cached)));
         wanted
     }
@@ -100,12 +110,13 @@ impl Aggregated {
 /// Answers `/api…` and `/apis…`; `parts` is the path without its slashes.
 pub fn handle(server: &Arc<ApiServer>, parts: &[&str], request: &Request<Body>) -> Response<Body> {
     let snapshot = server.registry.catalog.snapshot();
+    let routes = server.aggregator.routes();
     if let ([root], Some(version)) = (parts, Aggregated::asked(request.headers())) {
-        let document = server.discovery.aggregated(&snapshot, *root == "api", version);
+        let document = server.discovery.aggregated(&snapshot, &routes, *root == "api", version);
         return vary(document.answer(request.headers(), version.media_type()));
     }
     let address = format!("{}:{}", server.config.advertise_address, server.config.advertise_port);
-    match plain(&snapshot, parts, &address) {
+    match plain(&snapshot, &routes, parts, &address) {
         Some(document) => vary(responses::object(StatusCode::OK, &document)),
         None => responses::page_not_found(),
     }
@@ -116,12 +127,12 @@ fn vary(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn plain(snapshot: &Snapshot, parts: &[&str], address: &str) -> Option<Value> {
+fn plain(snapshot: &Snapshot, routes: &Routes, parts: &[&str], address: &str) -> Option<Value> {
     match parts {
         ["api"] => Some(documents::core_versions(snapshot, address)),
         ["api", version] => documents::resources(snapshot, "", version),
-        ["apis"] => Some(documents::group_list(snapshot)),
-        ["apis", group] => documents::group(snapshot, group),
+        ["apis"] => Some(documents::group_list(snapshot, routes)),
+        ["apis", group] => documents::group(snapshot, routes, group),
         ["apis", group, version] if !group.is_empty() => {
             documents::resources(snapshot, group, version)
         }
@@ -136,9 +147,14 @@ pub fn paths(server: &Arc<ApiServer>) -> Response<Body> {
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"]
             .map(String::from)
             .to_vec();
-    for (name, group) in snapshot.groups.iter().filter(|(name, _)| !name.is_empty()) {
-        paths.push(format!("/apis/{name}"));
-        paths.extend(group.versions.iter().map(|version| format!("/apis/{name}/{version}")));
+    let routes = server.aggregator.routes();
+    let mut named = merged::groups(&snapshot, &routes);
+    named.retain(|group| !group.name.is_empty());
+    named.sort_by_key(|group| group.name);
+    for group in named {
+        let root = format!("/apis/{}", group.name);
+        paths.push(root.clone());
+        paths.extend(group.versions.iter().map(|version| format!("{root}/{}", version.name)));
     }
     let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"];
     paths.extend(others.map(String::from));
@@ -152,6 +168,10 @@ mod tests {
     use crate::generic::catalog::{Catalog, Served};
     use crate::generic::resource::Resource;
     use crate::generic::strategy::Plain;
+
+    fn plain(snapshot: &Snapshot, parts: &[&str]) -> Option<Value> {
+        super::plain(snapshot, &Routes::default(), parts, "")
+    }
 
     fn snapshot() -> Arc<Snapshot> {
         let pods = Resource::new("", "v1", "Pod", "pods")
@@ -169,23 +189,23 @@ mod tests {
     #[test]
     fn plain_documents_tell_resources_and_preferred_versions() {
         let snapshot = snapshot();
-        let list = plain(&snapshot, &["api", "v1"], "").unwrap();
+        let list = plain(&snapshot, &["api", "v1"]).unwrap();
         assert_eq!(list["groupVersion"], "v1");
         assert_eq!(list["resources"][0]["shortNames"], json!(["po"]));
         let names: Vec<_> = list["resources"].as_array().unwrap().iter().collect();
         assert_eq!(names[2]["name"], "pods/eviction");
         assert_eq!((&names[2]["group"], &names[2]["kind"]), (&json!("policy"), &json!("Eviction")));
-        let group = plain(&snapshot, &["apis", "apps"], "").unwrap();
+        let group = plain(&snapshot, &["apis", "apps"]).unwrap();
         assert_eq!(group["preferredVersion"]["groupVersion"], "apps/v1");
         assert_eq!(group["versions"][1]["version"], "v1beta1");
-        assert_eq!(plain(&snapshot, &["apis", "nope"], ""), None);
-        assert_eq!(plain(&snapshot, &["apis", "apps", "v9"], ""), None);
-        assert_eq!(plain(&snapshot, &["apis"], "").unwrap()["groups"].as_array().unwrap().len(), 1);
+        assert_eq!(plain(&snapshot, &["apis", "nope"]), None);
+        assert_eq!(plain(&snapshot, &["apis", "apps", "v9"]), None);
+        assert_eq!(plain(&snapshot, &["apis"]).unwrap()["groups"].as_array().unwrap().len(), 1);
     }
 
     #[test]
     fn aggregated_documents_hold_everything_at_once() {
-        let document = aggregated::list(&snapshot(), false, "v2");
+        let document = aggregated::list(&snapshot(), &Routes::default(), false, "v2");
         assert_eq!(document["items"][0]["metadata"]["name"], "apps");
         let deployments = &document["items"][0]["versions"][0]["resources"][0];
         assert_eq!(deployments["resource"], "deployments");

@@ -1,4 +1,5 @@
-//! Who sent the request: its client certificate, else its bearer token, else nobody.
+//! Who sent the request: its client certificate, else whom a front proxy names, else its bearer token,
+//! else nobody.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use hansa_api::ApiError;
 use http::Request;
 
 use crate::authn::x509::Peer;
-use crate::authn::{Identity, bearer_token};
+use crate::authn::{Identity, bearer_token, request_header};
 use crate::body::Body;
 use crate::server::ApiServer;
 
@@ -19,7 +20,11 @@ pub(super) async fn authenticate(
     if let Some(user) = peer.and_then(Peer::identity) {
         return Ok(user);
     }
+    let vouched = matches!(peer, Some(Peer::FrontProxy));
     let rejected = peer.is_some_and(Peer::is_rejected);
+    if vouched && let Some(user) = request_header::take(request.headers_mut()) {
+        return Ok(Arc::new(user));
+    }
     let user = match bearer_token(request.headers()) {
         Some(token) => by_token(server, token).await?,
         None if rejected => return Err(ApiError::unauthorized()),

@@ -20,6 +20,7 @@ use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use crate::aggregation::{self, Routes};
 use crate::body::Body;
 use crate::generic::catalog::Snapshot;
 use crate::request_info::query_value;
@@ -39,7 +40,8 @@ pub struct OpenApi {
 
 #[derive(Default)]
 struct Cached {
-    generation: u64,
+    /// The catalog's and the routes'.
+    generation: (u64, u64),
     documents: HashMap<Name, Document>,
 }
 
@@ -51,47 +53,72 @@ enum Name {
 }
 
 impl OpenApi {
-    fn document(&self, snapshot: &Snapshot, name: Name, make: impl FnOnce() -> Bytes) -> Document {
+    fn document(&self, served: &Everything, name: Name, make: impl FnOnce() -> Bytes) -> Document {
+        let generation = (served.snapshot.generation, served.routes.generation);
         let mut cached = self.cached.lock();
-        if cached.generation != snapshot.generation {
-            *cached = Cached { generation: snapshot.generation, documents: HashMap::new() };
+        if cached.generation != generation {
+            *cached = Cached { generation, documents: HashMap::new() };
         }
         cached.documents.entry(name).or_insert_with(|| Document::new(make())).clone()
     }
 
-    fn v3(&self, snapshot: &Snapshot, group: &str, version: &str) -> Document {
+    fn v3(&self, served: &Everything, group: &str, version: &str) -> Document {
         let name = Name::V3(group.to_string(), version.to_string());
-        let make = || Bytes::from(document::v3(snapshot, group, version).to_string());
-        self.document(snapshot, name, make)
+        let make = || Bytes::from(document::v3(&served.snapshot, group, version).to_string());
+        self.document(served, name, make)
     }
 }
 
+/// What is served here and elsewhere at one moment.
+struct Everything {
+    snapshot: Arc<Snapshot>,
+    routes: Arc<Routes>,
+}
+
 /// Answers `/openapi/…`; `rest` is the path below it.
-pub fn handle(server: &Arc<ApiServer>, rest: &[&str], request: &Request<Body>) -> Response<Body> {
+pub async fn handle(
+    server: &Arc<ApiServer>,
+    rest: &[&str],
+    request: Request<Body>,
+) -> Response<Body> {
     let snapshot = server.registry.catalog.snapshot();
+    let served = Everything { snapshot, routes: server.aggregator.routes() };
     match rest {
-        ["v2"] => v2(server, &snapshot, request),
-        ["v3"] => responses::json(StatusCode::OK, &index(&snapshot)),
-        ["v3", "api", version] => group_version(server, &snapshot, "", version, request),
-        ["v3", "apis", group, version] => group_version(server, &snapshot, group, version, request),
+        ["v2"] => v2(server, &served, &request),
+        ["v3"] => responses::json(StatusCode::OK, &index(&served.snapshot, &served.routes)),
+        ["v3", "api", version] => group_version(server, &served, "", version, &request),
+        ["v3", "apis", group, version] => match served.routes.of(group, version) {
+            Some(backend) => aggregation::handle(server, backend, request).await,
+            None => group_version(server, &served, group, version, &request),
+        },
         _ => responses::page_not_found(),
     }
 }
 
 /// The index names a hash per document; what it changes with is the catalog's content, so it is
-/// taken over that and not over the documents, which need not be made for it.
-fn index(snapshot: &Snapshot) -> Value {
+/// taken over that and not over the documents, which need not be made for it. Other servers have
+/// hashes of their own.
+fn index(snapshot: &Snapshot, routes: &Routes) -> Value {
     let mut paths = Map::new();
+    let mut add = |path: String, hash: &str| {
+        let url = format!("/openapi/v3/{path}?hash={hash}");
+        paths.insert(path, json!({"serverRelativeURL": url}));
+    };
     for (name, group) in &snapshot.groups {
         for version in &group.versions {
-            let path = if name.is_empty() {
-                format!("api/{version}")
-            } else {
-                format!("apis/{name}/{version}")
+            let path = match name.as_str() {
+                "" => format!("api/{version}"),
+                name => format!("apis/{name}/{version}"),
             };
-            let hash = version_hash(snapshot, name, version);
-            let url = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path, json!({"serverRelativeURL": url}));
+            if routes.of(name, version).is_none() {
+                add(path, &version_hash(snapshot, name, version));
+            }
+        }
+    }
+    for backend in routes.all() {
+        let hash = &backend.documents().openapi_hash;
+        if !hash.is_empty() {
+            add(format!("apis/{}/{}", backend.group, backend.version), hash);
         }
     }
     json!({"paths": paths})
@@ -111,15 +138,16 @@ fn version_hash(snapshot: &Snapshot, group: &str, version: &str) -> String {
 
 fn group_version(
     server: &Arc<ApiServer>,
-    snapshot: &Snapshot,
+    served: &Everything,
     group: &str,
     version: &str,
     request: &Request<Body>,
 ) -> Response<Body> {
+    let snapshot = &served.snapshot;
     if !snapshot.has_version(group, version) {
         return responses::page_not_found();
     }
-    let document = server.openapi.v3(snapshot, group, version);
+    let document = server.openapi.v3(served, group, version);
     let mut response = document.answer(request.headers(), JSON);
     let asked = query_value(request.uri().query().unwrap_or_default(), "hash");
     if asked.is_some_and(|hash| hash == version_hash(snapshot, group, version)) {
@@ -130,15 +158,16 @@ fn group_version(
     response
 }
 
-fn v2(server: &Arc<ApiServer>, snapshot: &Snapshot, request: &Request<Body>) -> Response<Body> {
+fn v2(server: &Arc<ApiServer>, served: &Everything, request: &Request<Body>) -> Response<Body> {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let document = || v2::document(&served.snapshot, &served.routes);
     if accept.is_some_and(|accept| accept.contains("com.github.proto-openapi.spec.v2")) {
-        let make = || Bytes::from(gnostic::encode(&v2::document(snapshot)));
-        let document = server.openapi.document(snapshot, Name::V2Proto, make);
+        let make = || Bytes::from(gnostic::encode(&document()));
+        let document = server.openapi.document(served, Name::V2Proto, make);
         return document.answer(request.headers(), PROTO_V2);
     }
-    let make = || Bytes::from(v2::document(snapshot).to_string());
-    server.openapi.document(snapshot, Name::V2Json, make).answer(request.headers(), JSON)
+    let make = || Bytes::from(document().to_string());
+    server.openapi.document(served, Name::V2Json, make).answer(request.headers(), JSON)
 }
 
 /// The first `bytes` bytes of a text's hash, in base64.

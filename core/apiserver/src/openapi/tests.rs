@@ -81,7 +81,7 @@ fn no_reference_dangles() {
         let schemas = &document["components"]["schemas"];
         check_references(&document, schemas, "#/components/schemas/");
     }
-    let document = v2::document(&snapshot());
+    let document = v2::document(&snapshot(), &Routes::default());
     check_references(&document, &document["definitions"], "#/definitions/");
 }
 
@@ -92,20 +92,20 @@ fn custom_resources_have_their_own_schemas() {
     assert_eq!(toy["properties"]["spec"]["properties"]["size"]["nullable"], true);
     assert_eq!(toy["properties"]["kind"]["type"], "string");
     assert_eq!(toy["x-kubernetes-group-version-kind"][0]["kind"], "Toy");
-    let old = &v2::document(&snapshot())["definitions"]["org.ex.v1.Toy"];
+    let old = &v2::document(&snapshot(), &Routes::default())["definitions"]["org.ex.v1.Toy"];
     assert_eq!(old["properties"]["spec"]["properties"]["size"], json!({"type": "integer"}));
 }
 
 #[test]
 fn the_index_changes_with_what_is_served() {
-    let before = index(&snapshot());
+    let before = index(&snapshot(), &Routes::default());
     assert!(before["paths"]["apis/apps/v1"]["serverRelativeURL"].is_string());
-    assert_eq!(before, index(&snapshot()));
+    assert_eq!(before, index(&snapshot(), &Routes::default()));
     let catalog = Catalog::new(vec![Served::builtin(
         Resource::new("apps", "v1", "Deployment", "deployments").namespaced(),
         Plain,
     )]);
-    let after = index(&catalog.snapshot());
+    let after = index(&catalog.snapshot(), &Routes::default());
     assert_ne!(before["paths"]["apis/apps/v1"], after["paths"]["apis/apps/v1"]);
 }
 

@@ -4,18 +4,31 @@ use serde_json::{Map, Value, json};
 
 use super::document::components;
 use super::schemas::{Dialect, gvk};
+use crate::aggregation::Routes;
 use crate::generic::catalog::Snapshot;
 
 /// The whole document; paths hold what clients look at: the patch operation of each kind.
-pub(super) fn document(snapshot: &Snapshot) -> Value {
+pub(super) fn document(snapshot: &Snapshot, routes: &Routes) -> Value {
     let served = snapshot.all().map(|served| &**served);
-    let definitions = components(served.collect::<Vec<_>>().into_iter(), Dialect::V2);
+    let mut definitions = components(served.collect::<Vec<_>>().into_iter(), Dialect::V2);
+    let mut paths = paths(snapshot);
+    for other in routes.all().filter_map(|backend| backend.documents().openapi_v2.clone()) {
+        add(&mut paths, &other["paths"]);
+        add(&mut definitions, &other["definitions"]);
+    }
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": hansa_api::version::GIT_VERSION},
-        "paths": paths(snapshot),
+        "paths": paths,
         "definitions": definitions,
     })
+}
+
+/// Adds what another server says; what is here already stays as it is.
+fn add(own: &mut Map<String, Value>, others: &Value) {
+    for (name, value) in others.as_object().into_iter().flatten() {
+        own.entry(name).or_insert_with(|| value.clone());
+    }
 }
 
 fn paths(snapshot: &Snapshot) -> Map<String, Value> {

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::AddressRange;
 use super::flow_bootstrap as flow;
 use super::priorityclass::SYSTEM;
+use crate::authn::request_header::ALLOWED_NAMES;
+use crate::server::FrontProxy;
 
 /// Namespaces that always exist.
 pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -76,6 +78,25 @@ fn priority_class((name, value): &(&'static str, i64)) -> Seed {
             "preemptionPolicy": "PreemptLowerPriority",
         }),
     }
+}
+
+/// The ConfigMap by which aggregated servers know whose certificates and headers to believe.
+pub fn authentication(front_proxy: &FrontProxy) -> Value {
+    let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": text(&front_proxy.client_ca_pem),
+            "requestheader-client-ca-file": text(&front_proxy.ca_pem),
+            "requestheader-allowed-names": json!(ALLOWED_NAMES).to_string(),
+            "requestheader-username-headers": r#"["X-Remote-User"]"#,
+            "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+        },
+    })
 }
 
 /// The Service `default/kubernetes`: the API server at the first address of the range.

@@ -27,6 +27,7 @@ pub(super) async fn run(server: Arc<ApiServer>) {
         server.health.priority_classes.done();
         until_done("flow control", || flow_control(&server)).await;
         until_done("the Service network", || service_cidr(&server)).await;
+        until_done("client CAs", || client_cas(&server)).await;
         until_done("RBAC policy", || rbac(&server)).await;
         wait_for_index(&server).await;
         server.health.bootstrap_roles.done();
@@ -83,6 +84,19 @@ async fn service_cidr(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         Ok(next)
     };
     server.registry.update(&served, &ctx, Part::Status, make).await.map(drop)
+}
+
+/// What aggregated servers must know to authenticate whom this server sends them.
+async fn client_cas(server: &Arc<ApiServer>) -> Result<(), ApiError> {
+    let Some(front_proxy) = &server.config.front_proxy else { return Ok(()) };
+    let object = crate::registry::bootstrap::authentication(front_proxy);
+    let data = object["data"].clone();
+    let change = |live: &Value| {
+        let mut next = live.clone();
+        next["data"] = data.clone();
+        (live["data"] != data).then_some(next)
+    };
+    ensure(server, "", "configmaps", object, change).await
 }
 
 async fn rbac(server: &Arc<ApiServer>) -> Result<(), ApiError> {

@@ -12,6 +12,9 @@ pub struct Config {
     pub service_account_key_pem: Vec<u8>,
     /// How kubelets are reached for logs, exec and proxying; `None` answers 503 there.
     pub kubelet: Option<KubeletClient>,
+    /// How aggregated servers are told who asks, and whose word on that is believed here; `None`
+    /// neither tells nor believes.
+    pub front_proxy: Option<FrontProxy>,
     /// The network that ClusterIPs are taken from, such as `10.96.0.0/12`.
     pub service_cidr: String,
     /// The networks that pods live in; endpoints in these may be loopback addresses.
@@ -41,12 +44,26 @@ pub struct KubeletClient {
     pub ca_pem: Vec<u8>,
 }
 
+/// The front proxy: who may say in headers for whom it asks. All PEM.
+#[derive(Clone, Debug)]
+pub struct FrontProxy {
+    /// The CA of such clients' certificates.
+    pub ca_pem: Vec<u8>,
+    /// The CA of all other clients' certificates, for aggregated servers to know.
+    pub client_ca_pem: Vec<u8>,
+    /// This server's own such certificate.
+    pub certificate_pem: Vec<u8>,
+    /// Its private key.
+    pub key_pem: Vec<u8>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             issuer: "https://kubernetes.default.svc.cluster.local".to_string(),
             service_account_key_pem: Vec::new(),
             kubelet: None,
+            front_proxy: None,
             service_cidr: "10.96.0.0/12".to_string(),
             pod_cidrs: Vec::new(),
             advertise_address: IpAddr::from([127, 0, 0, 1]),

@@ -16,9 +16,10 @@ use hansa_storage::Storage;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, KubeletClient};
+pub use config::{Config, FrontProxy, KubeletClient};
 pub(crate) use route::route;
 
+use crate::aggregation::{self, Aggregator, FrontProxyTls};
 use crate::authn::jwt::{self, SigningKey};
 use crate::authn::service_account::Tokens;
 use crate::authn::{Identity, TokenAuthenticator};
@@ -46,6 +47,9 @@ pub enum Error {
     /// The kubelet client certificate is unusable.
     #[error("use the kubelet client certificate")]
     Kubelet(#[source] tls::Error),
+    /// The front proxy's client certificate is unusable.
+    #[error("use the front proxy certificate")]
+    FrontProxy(#[source] tls::Error),
     /// The Service network is no CIDR.
     #[error("parse the Service network {0:?}")]
     ServiceCidr(String),
@@ -69,6 +73,7 @@ pub struct ApiServer {
     /// Liveness and readiness.
     pub health: Health,
     pub(crate) limits: InFlightLimits,
+    pub(crate) aggregator: Aggregator,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
     pub(crate) kubelets: Option<KubeletTransport>,
@@ -88,6 +93,7 @@ impl ApiServer {
         let key =
             SigningKey::from_pem(&config.service_account_key_pem).map_err(Error::SigningKey)?;
         let kubelets = config.kubelet.as_ref().map(KubeletTransport::new).transpose();
+        let front_proxy = config.front_proxy.as_ref().map(FrontProxyTls::new).transpose();
         let catalog = Arc::new(Catalog::new(parts::builtin(&config)?));
         let registry = Registry::new(storage, catalog, stop.clone()).await?;
         let server = Arc::new(Self {
@@ -97,6 +103,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             health: Health::default(),
             limits: InFlightLimits::new(config.max_in_flight, config.max_mutating_in_flight),
+            aggregator: Aggregator::new(front_proxy.map_err(Error::FrontProxy)?),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             kubelets: kubelets.map_err(Error::Kubelet)?,
@@ -112,6 +119,7 @@ impl ApiServer {
         guard::install(self)?;
         crate::crd::start(&self.registry).await.map_err(Error::CustomResources)?;
         keeper::spawn(self);
+        aggregation::spawn(self);
         tokio::spawn(bootstrap::run(self.clone()));
         Ok(())
     }

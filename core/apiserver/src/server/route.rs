@@ -8,7 +8,7 @@ use super::ApiServer;
 use crate::authn::Identity;
 use crate::body::Body;
 use crate::request_info::RequestInfo;
-use crate::{discovery, health, openapi, responses, review, streaming, version};
+use crate::{aggregation, discovery, health, openapi, responses, review, streaming, version};
 
 /// Routes a request; what is no special case is the generic registry's.
 pub(crate) async fn route(
@@ -16,6 +16,9 @@ pub(crate) async fn route(
     info: &Arc<RequestInfo>,
     request: Request<Body>,
 ) -> Response<Body> {
+    if let Some(backend) = server.aggregator.backend(&info.path) {
+        return aggregation::handle(server, &backend, request).await;
+    }
     if !info.is_resource_request {
         return path(server, info, request).await;
     }
@@ -48,7 +51,7 @@ async fn path(
         ["version"] => responses::json(StatusCode::OK, &version::document()),
         ["metrics"] => metrics(server).await,
         ["api" | "apis", ..] => discovery::handle(server, &parts, &request),
-        ["openapi", rest @ ..] => openapi::handle(server, rest, &request),
+        ["openapi", rest @ ..] => openapi::handle(server, rest, request).await,
         [".well-known", "openid-configuration"] => {
             responses::json(StatusCode::OK, &server.tokens.tokens.openid_configuration())
         }

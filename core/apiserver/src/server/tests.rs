@@ -36,6 +36,7 @@ impl Cluster {
             certificate_pem: serving.certificate_pem.into(),
             key_pem: serving.key_pem.into(),
             client_ca_pem: Some(pki.ca_pem().into()),
+            front_proxy_ca_pem: Some(pki.front_proxy_ca_pem().into()),
         };
         let config = Config {
             service_account_key_pem: pki.service_account_key_pem().unwrap().into(),
@@ -170,6 +171,36 @@ async fn a_certificate_of_another_ca_is_unauthorized_not_disconnected() {
     let stranger = Pki::open(dir.path()).unwrap().admin().unwrap();
     let (code, answer) = cluster.client(Some(stranger)).get("/version").await;
     assert_eq!((code, &answer["reason"]), (401, &json!("Unauthorized")));
+}
+
+#[tokio::test]
+async fn a_front_proxy_asks_for_whom_it_names_and_nobody_else_does() {
+    let cluster = Cluster::start().await;
+    let review = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let ask = async |client: Client, user: Option<&str>| {
+        let mut config = client.config.clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = client.connect(config).await;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::post(review).header("host", "localhost");
+        if let Some(user) = user {
+            request = request.header("x-remote-user", user).header("x-remote-group", "dev");
+        }
+        let response = sender.send_request(request.body(full("{}")).unwrap()).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<Value>(&bytes).unwrap()
+    };
+    let proxy = || cluster.client(Some(cluster.pki.front_proxy_client().unwrap()));
+    let info = &ask(proxy(), Some("ann")).await["status"]["userInfo"];
+    assert_eq!(
+        (&info["username"], &info["groups"]),
+        (&json!("ann"), &json!(["dev", "system:authenticated"]))
+    );
+    assert_eq!(ask(proxy(), None).await["code"], 401, "it is no user itself");
+    let own = ask(cluster.user("bob"), Some("ann")).await;
+    assert_eq!(own["status"]["userInfo"]["username"], "bob");
 }
 
 #[tokio::test]

@@ -43,11 +43,14 @@ pub struct Material {
     pub key_pem: Vec<u8>,
     /// The CAs that client certificates are verified with; `None` takes no client certificates.
     pub client_ca_pem: Option<Vec<u8>>,
+    /// The CAs that front proxies' certificates are verified with.
+    pub front_proxy_ca_pem: Option<Vec<u8>>,
 }
 
 struct Current {
     key: Arc<CertifiedKey>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    front_proxies: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 /// The server's TLS; its material can be replaced at any time.
@@ -79,10 +82,18 @@ impl ServingTls {
     /// Who is at the other end of an accepted connection.
     pub fn peer(&self, connection: &rustls::ServerConnection) -> Peer {
         let Some([end, chain @ ..]) = connection.peer_certificates() else { return Peer::Nobody };
-        let Some(clients) = &self.current.load().clients else { return Peer::Nobody };
-        match clients.verify_client_cert(end, chain, UnixTime::now()) {
-            Ok(_) => Peer::from_verified(end),
-            Err(error) => Peer::Invalid(error.to_string().into()),
+        let current = self.current.load();
+        let Some(clients) = &current.clients else { return Peer::Nobody };
+        let now = UnixTime::now();
+        let error = match clients.verify_client_cert(end, chain, now) {
+            Ok(_) => return Peer::from_verified(end),
+            Err(error) => error,
+        };
+        match &current.front_proxies {
+            Some(proxies) if proxies.verify_client_cert(end, chain, now).is_ok() => {
+                Peer::from_front_proxy(end)
+            }
+            _ => Peer::Invalid(error.to_string().into()),
         }
     }
 }
@@ -112,11 +123,12 @@ impl Current {
         let key = PrivateKeyDer::from_pem_slice(&material.key_pem)
             .map_err(|_| Error::Pem("serving key"))?;
         let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
-        let clients = match &material.client_ca_pem {
-            Some(pem) => Some(client_verifier(pem, provider)?),
-            None => None,
+        let verifier = |pem: &Option<Vec<u8>>| {
+            pem.as_ref().map(|pem| client_verifier(pem, provider)).transpose()
         };
-        Ok(Self { key, clients })
+        let clients = verifier(&material.client_ca_pem)?;
+        let front_proxies = verifier(&material.front_proxy_ca_pem)?;
+        Ok(Self { key, clients, front_proxies })
     }
 }
 

@@ -15,6 +15,8 @@ use hansa_api::ApiError;
 use http::{Request, Response};
 
 pub use transport::KubeletTransport;
+pub(crate) use transport::{Authority, Stream};
+pub(crate) use tunnel::forward;
 
 use crate::body::Body;
 use crate::request_info::RequestInfo;

@@ -21,14 +21,14 @@ const ADDRESS_ORDER: [&str; 5] =
     ["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
 
 /// A byte stream to the far end.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
 /// A host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Authority {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl std::fmt::Display for Authority {

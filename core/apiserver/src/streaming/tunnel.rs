@@ -24,7 +24,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Sends `request` as `path` to the far end and returns its answer.
-pub(super) async fn forward(
+pub(crate) async fn forward(
     stream: Box<dyn Stream>,
     to: &Authority,
     path: &str,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hansa_apiserver::server::tls::{Material, ServingTls};
-use hansa_apiserver::server::{ApiServer, Config, KubeletClient};
+use hansa_apiserver::server::{ApiServer, Config, FrontProxy, KubeletClient};
 use hansa_storage::{Storage, embedded, etcd};
 use tokio::net::TcpListener;
 
@@ -84,12 +84,15 @@ fn serving_tls(cluster: &Cluster) -> Result<Arc<ServingTls>> {
         certificate_pem: pair.certificate_pem.into_bytes(),
         key_pem: pair.key_pem.into_bytes(),
         client_ca_pem: Some(cluster.pki.ca_pem().as_bytes().to_vec()),
+        front_proxy_ca_pem: Some(cluster.pki.front_proxy_ca_pem().as_bytes().to_vec()),
     };
     Ok(ServingTls::new(&material)?)
 }
 
 fn config(cluster: &Cluster) -> Result<Config> {
     let kubelet = cluster.pki.kubelet_client().context("failed to make the kubelet client")?;
+    let front_proxy =
+        cluster.pki.front_proxy_client().context("failed to make the front proxy's client")?;
     let key = cluster.pki.service_account_key_pem().context("failed to read the signing key")?;
     Ok(Config {
         service_account_key_pem: key.into_bytes(),
@@ -97,6 +100,12 @@ fn config(cluster: &Cluster) -> Result<Config> {
             certificate_pem: kubelet.certificate_pem.into_bytes(),
             key_pem: kubelet.key_pem.into_bytes(),
             ca_pem: cluster.pki.ca_pem().as_bytes().to_vec(),
+        }),
+        front_proxy: Some(FrontProxy {
+            ca_pem: cluster.pki.front_proxy_ca_pem().as_bytes().to_vec(),
+            client_ca_pem: cluster.pki.ca_pem().as_bytes().to_vec(),
+            certificate_pem: front_proxy.certificate_pem.into_bytes(),
+            key_pem: front_proxy.key_pem.into_bytes(),
         }),
         service_cidr: cluster.network.service_cidr(),
         pod_cidrs: vec![cluster.network.pod_cidr()],

@@ -99,6 +99,15 @@ pub struct ApiserverArgs {
     /// The CA of kubelets.
     #[arg(long)]
     kubelet_certificate_authority: Option<PathBuf>,
+    /// Certificate towards aggregated servers.
+    #[arg(long, requires_all = ["proxy_client_key_file", "requestheader_client_ca_file"])]
+    proxy_client_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long)]
+    proxy_client_key_file: Option<PathBuf>,
+    /// The CA of front proxies, which name in headers for whom they ask.
+    #[arg(long)]
+    requestheader_client_ca_file: Option<PathBuf>,
 }
 
 /// Flags of `hansa controller-manager`.
@@ -273,11 +282,13 @@ async fn apiserver(args: ApiserverArgs, stop: CancellationToken) -> Result<()> {
         certificate_pem: read(&args.tls_cert_file)?,
         key_pem: read(&args.tls_private_key_file)?,
         client_ca_pem: Some(read(&args.client_ca_file)?),
+        front_proxy_ca_pem: args.requestheader_client_ca_file.as_deref().map(read).transpose()?,
     };
     let config = Config {
         issuer: args.service_account_issuer.clone(),
         service_account_key_pem: read(&args.service_account_signing_key_file)?,
         kubelet: kubelet_client(&args)?,
+        front_proxy: front_proxy(&args)?,
         service_cidr: args.service_cluster_ip_range,
         advertise_address: args.advertise_address,
         advertise_port: args.secure_port,
@@ -286,6 +297,22 @@ async fn apiserver(args: ApiserverArgs, stop: CancellationToken) -> Result<()> {
     let server = ApiServer::new(config, storage, stop.clone()).await?;
     server.serve(listener, ServingTls::new(&material)?, stop).await?;
     Ok(())
+}
+
+fn front_proxy(args: &ApiserverArgs) -> Result<Option<hansa_apiserver::server::FrontProxy>> {
+    let (Some(certificate), Some(key), Some(ca)) = (
+        &args.proxy_client_cert_file,
+        &args.proxy_client_key_file,
+        &args.requestheader_client_ca_file,
+    ) else {
+        return Ok(None);
+    };
+    Ok(Some(hansa_apiserver::server::FrontProxy {
+        ca_pem: read(ca)?,
+        client_ca_pem: read(&args.client_ca_file)?,
+        certificate_pem: read(certificate)?,
+        key_pem: read(key)?,
+    }))
 }
 
 fn kubelet_client(args: &ApiserverArgs) -> Result<Option<hansa_apiserver::server::KubeletClient>> {
