@@ -8,11 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hansa_api::selector::Selector;
 use hansa_api::{ApiError, meta};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -201,13 +199,13 @@ fn connector(
     spec: &Value,
     front_proxy: Option<&FrontProxyTls>,
 ) -> Result<tokio_rustls::TlsConnector, tls::Error> {
-    let provider = tls::provider();
-    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
     let builder = if meta::bool_at(spec, &["insecureSkipTLSVerify"]) {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        tls::unverified()?
     } else {
-        builder.with_root_certificates(trusted(meta::str_at(spec, &["caBundle"]))?)
+        let roots = trusted(meta::str_at(spec, &["caBundle"]))?;
+        rustls::ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
     };
     let mut config = match front_proxy {
         Some(own) => builder.with_client_auth_cert(own.chain.clone(), own.key.clone_key())?,
@@ -228,45 +226,4 @@ fn trusted(bundle: &str) -> Result<RootCertStore, tls::Error> {
         roots.add_parsable_certificates(tls::certificates(&pem, "system CAs")?);
     }
     Ok(roots)
-}
-
-/// Takes any certificate, for APIServices that say `insecureSkipTLSVerify`.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -4,6 +4,7 @@
 //! (WebSocket or SPDY) with the client.
 
 mod logs;
+mod rewrite;
 mod sessions;
 mod targets;
 mod transport;

@@ -1,102 +1,187 @@
 //! The proxy subresources of nodes, pods and Services.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hansa_api::{ApiError, GroupResource, meta};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use serde_json::Value;
 
-use super::sessions::with_query;
-use super::transport::{Authority, connect_kubelet, connect_plain, kubelet_of};
-use super::tunnel::forward;
+use super::rewrite::Route;
+use super::transport::{Authority, connect_kubelet, connect_plain, connect_unverified, kubelet_of};
+use super::tunnel::{forward, is_upgrade};
 use crate::body::Body;
 use crate::objects::Objects;
 use crate::request_info::RequestInfo;
 use crate::server::ApiServer;
 
-/// `nodes/NAME/proxy/…`: the kubelet's own endpoints.
+/// `nodes/[SCHEME:]NAME[:PORT]/proxy/…`: the kubelet's own endpoints, or another server of the node.
 pub(super) async fn node(
     server: &Arc<ApiServer>,
     info: &RequestInfo,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let (_, name, port) = split_name(&info.name);
-    let mut kubelet = kubelet_of(server, name).await?;
-    if let Some(port) = port {
-        kubelet.port = port.parse().map_err(|_| bad_port(port))?;
-    }
-    let path = tail(request.uri(), 5);
-    let stream = connect_kubelet(server, &kubelet).await?;
-    forward(stream, &kubelet, &path, request, server.stop.clone()).await
+    let Target { scheme, name, port } = Target::of(&info.name, "node")?;
+    let kubelet = kubelet_of(server, name).await?;
+    let asked = port.map(|port| port.parse::<u16>().map_err(|_| bad_port(port))).transpose()?;
+    let way = match asked {
+        Some(port) if port != kubelet.port => {
+            Way::Server { to: Authority { port, ..kubelet }, scheme }
+        }
+        _ => Way::Kubelet(kubelet),
+    };
+    carry(server, way, Route::of(&request, 5), request).await
 }
 
-/// `pods/NAME[:PORT]/proxy/…`: a pod's own HTTP server.
+/// `pods/[SCHEME:]NAME[:PORT]/proxy/…`: a pod's own HTTP server.
 pub(super) async fn pod(
     server: &Arc<ApiServer>,
     info: &RequestInfo,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let (_, name, port) = split_name(&info.name);
+    let Target { scheme, name, port } = Target::of(&info.name, "pod")?;
     let pods = GroupResource::new("", "pods");
     let found = server.objects().get("pods", &info.namespace, name).await;
     let found = found.ok_or_else(|| ApiError::not_found(&pods, name))?;
     let host = meta::str_at(&found, &["status", "podIP"]);
-    if host.is_empty() {
-        return Err(ApiError::bad_request(format!("address not allowed: pod {name} has no IP")));
+    if !may_be_reached(host, &server.config.pod_cidrs) {
+        return Err(ApiError::bad_request("address not allowed"));
     }
-    let port = pod_port(&found, port)?;
-    plain(server, Authority { host: host.to_string(), port }, request).await
+    let port = pod_port(&found, port, scheme)?;
+    let way = Way::Server { to: Authority { host: host.to_string(), port }, scheme };
+    carry(server, way, Route::of(&request, 7), request).await
 }
 
-/// `services/[SCHEME:]NAME[:PORT]/proxy/…`: one of a Service's ready endpoints.
+/// `services/[SCHEME:]NAME[:PORT]/proxy/…`: one of the pods behind a Service.
 pub(super) async fn service(
     server: &Arc<ApiServer>,
     info: &RequestInfo,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let (scheme, name, port) = split_name(&info.name);
-    if scheme == Some("https") {
-        return Err(ApiError::unavailable("proxying to https Services is not supported"));
+    let Target { scheme, name, port } = Target::of(&info.name, "service")?;
+    let objects = server.objects();
+    let get = async |plural: &'static str| {
+        let found = objects.get(plural, &info.namespace, name).await;
+        found.ok_or_else(|| ApiError::not_found(&GroupResource::new("", plural), name))
+    };
+    let port_name = match port.and_then(|port| port.parse::<u16>().ok()) {
+        Some(number) => service_port_name(&*get("services").await?, number)?,
+        None => port.unwrap_or_default().to_string(),
+    };
+    let endpoints = get("endpoints").await?;
+    let unavailable =
+        |name: &str| ApiError::unavailable(format!("no endpoints available for service {name:?}"));
+    if meta::list_at(&endpoints, &["subsets"]).is_empty() {
+        return Err(unavailable(name));
     }
-    let services = GroupResource::new("", "services");
-    let found = server.objects().get("services", &info.namespace, name).await;
-    let found = found.ok_or_else(|| ApiError::not_found(&services, name))?;
-    let port_name = service_port_name(&found, port)?;
-    let endpoints = server.objects().get("endpoints", &info.namespace, name).await;
-    let chosen = endpoints.as_deref().and_then(|endpoints| ready(endpoints, &port_name));
-    let to = chosen.ok_or_else(|| {
-        ApiError::unavailable(format!("no endpoints available for service {:?}", info.name))
-    })?;
-    plain(server, to, request).await
+    let mut candidates = ready(&endpoints, &port_name);
+    while !candidates.is_empty() {
+        let at = rand::random_range(0..candidates.len());
+        let Candidate { to, pod } = candidates.swap_remove(at);
+        let pod = objects.get("pods", &info.namespace, &pod).await;
+        if pod.is_some_and(|pod| has_address(&pod, &to.host)) {
+            let way = Way::Server { to, scheme };
+            return carry(server, way, Route::of(&request, 7), request).await;
+        }
+    }
+    Err(unavailable(&info.name))
 }
 
-async fn plain(
+/// How the far end is reached.
+enum Way {
+    /// With this server's credentials for kubelets.
+    Kubelet(Authority),
+    /// Without any.
+    Server { to: Authority, scheme: Scheme },
+}
+
+async fn carry(
     server: &Arc<ApiServer>,
-    to: Authority,
-    request: Request<Body>,
+    way: Way,
+    route: Route,
+    mut request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let path = tail(request.uri(), 7);
-    let stream = connect_plain(&to).await?;
-    forward(stream, &to, &path, request, server.stop.clone()).await
+    if let Some(redirect) = route.redirect(request.method(), request.uri())
+        && !is_upgrade(request.headers())
+    {
+        return Ok(redirect);
+    }
+    let (stream, to) = match way {
+        Way::Kubelet(to) => (connect_kubelet(server, &to).await?, to),
+        Way::Server { to, scheme: Scheme::Http } => (connect_plain(&to).await?, to),
+        Way::Server { to, scheme: Scheme::Https } => (connect_unverified(&to).await?, to),
+    };
+    route.announce(request.headers_mut());
+    let path = if route.path.is_empty() { "/" } else { &route.path };
+    let mut response = forward(stream, &to, path, request, server.stop.clone()).await?;
+    route.lead_back(response.headers_mut(), &to);
+    Ok(response)
 }
 
-/// `scheme:name:port`, `name:port` or `name`.
-fn split_name(text: &str) -> (Option<&str>, &str, Option<&str>) {
-    let some = |part| Some(part).filter(|part: &&str| !part.is_empty());
-    match text.split(':').collect::<Vec<_>>()[..] {
-        [scheme, name, port] => (some(scheme), name, some(port)),
-        [name, port] => (None, name, some(port)),
-        _ => (None, text, None),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// What stands in the place of a name.
+#[derive(Debug, PartialEq)]
+struct Target<'a> {
+    scheme: Scheme,
+    name: &'a str,
+    port: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// `scheme:name:port`, `name:port` or `name`.
+    fn of(text: &'a str, what: &str) -> Result<Self, ApiError> {
+        let odd = || ApiError::bad_request(format!("invalid {what} request {text:?}"));
+        let (scheme, name, port) = match text.split(':').collect::<Vec<_>>()[..] {
+            [name] => ("", name, ""),
+            [name, port] => ("", name, port),
+            [scheme, name, port] => (scheme, name, port),
+            _ => return Err(odd()),
+        };
+        let scheme = match scheme {
+            "" | "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(odd()),
+        };
+        let port = Some(port).filter(|port| !port.is_empty());
+        if name.is_empty() { Err(odd()) } else { Ok(Self { scheme, name, port }) }
     }
 }
 
-fn pod_port(pod: &Value, asked: Option<&str>) -> Result<u16, ApiError> {
+/// Nobody may reach this machine itself through a pod's address, unless its pods live there.
+fn may_be_reached(host: &str, pod_cidrs: &[String]) -> bool {
+    let Ok(address) = host.parse::<IpAddr>() else { return false };
+    let local = match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    };
+    let global = !local && !address.is_multicast() && !address.is_unspecified();
+    global || pod_cidrs.iter().any(|cidr| is_inside(address, cidr))
+}
+
+fn is_inside(address: IpAddr, cidr: &str) -> bool {
+    let Some((network, length)) = hansa_api::names::parse_cidr(cidr) else { return false };
+    let (address, network, bits) = match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => (a.to_bits().into(), n.to_bits().into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(n)) => (a.to_bits(), n.to_bits(), 128),
+        _ => return false,
+    };
+    let shift = bits - u32::from(length);
+    shift == 128 || (address ^ network) >> shift == 0_u128
+}
+
+fn pod_port(pod: &Value, asked: Option<&str>, scheme: Scheme) -> Result<u16, ApiError> {
     let ports = || {
         let containers = meta::list_at(pod, &["spec", "containers"]).iter();
         containers.flat_map(|container| meta::list_at(container, &["ports"]))
     };
+    let usual = if scheme == Scheme::Https { 443 } else { 80 };
     let found = match asked {
-        None => ports().find_map(|port| port["containerPort"].as_u64()).or(Some(80)),
+        None => ports().find_map(|port| port["containerPort"].as_u64()).or(Some(usual)),
         Some(asked) => asked.parse().ok().or_else(|| {
             let named = ports().find(|port| port["name"] == asked)?;
             named["containerPort"].as_u64()
@@ -105,26 +190,25 @@ fn pod_port(pod: &Value, asked: Option<&str>) -> Result<u16, ApiError> {
     found.and_then(|port| u16::try_from(port).ok()).ok_or_else(|| bad_port(asked.unwrap_or("")))
 }
 
-/// The name of the Service's port that is asked for by name or number; the only one by default.
-fn service_port_name(service: &Value, asked: Option<&str>) -> Result<String, ApiError> {
+/// The name of the Service's port of this number.
+fn service_port_name(service: &Value, number: u16) -> Result<String, ApiError> {
     let ports = meta::list_at(service, &["spec", "ports"]);
-    let port = match asked {
-        None => ports.first(),
-        Some(asked) => ports.iter().find(|port| {
-            port["name"] == asked || port["port"].as_u64().is_some_and(|n| n.to_string() == asked)
-        }),
-    };
+    let port = ports.iter().find(|port| port["port"].as_u64() == Some(number.into()));
     let port = port.ok_or_else(|| {
         let name = meta::name(service);
-        ApiError::unavailable(format!(
-            "no service port {:?} found for service {name:?}",
-            asked.unwrap_or("")
-        ))
+        ApiError::unavailable(format!("no service port {number} found for service {name:?}"))
     })?;
     Ok(meta::str_at(port, &["name"]).to_string())
 }
 
-fn ready(endpoints: &Value, port_name: &str) -> Option<Authority> {
+/// An endpoint and the pod that it says it is.
+struct Candidate {
+    to: Authority,
+    pod: String,
+}
+
+/// The ready endpoints that have a port of this name and are pods.
+fn ready(endpoints: &Value, port_name: &str) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for subset in meta::list_at(endpoints, &["subsets"]) {
         let ports = meta::list_at(subset, &["ports"]);
@@ -133,26 +217,24 @@ fn ready(endpoints: &Value, port_name: &str) -> Option<Authority> {
             continue;
         };
         let addresses = meta::list_at(subset, &["addresses"]).iter();
-        candidates.extend(addresses.filter_map(|address| {
-            Some(Authority { host: address["ip"].as_str()?.to_string(), port })
+        let pods = addresses.filter(|address| address["targetRef"]["kind"] == "Pod");
+        candidates.extend(pods.filter_map(|address| {
+            let host = address["ip"].as_str()?.to_string();
+            let pod = address["targetRef"]["name"].as_str()?.to_string();
+            Some(Candidate { to: Authority { host, port }, pod })
         }));
     }
-    if candidates.is_empty() {
-        return None;
-    }
-    let at = rand::random_range(0..candidates.len());
-    Some(candidates.swap_remove(at))
+    candidates
+}
+
+fn has_address(pod: &Value, address: &str) -> bool {
+    let all = meta::list_at(pod, &["status", "podIPs"]).iter();
+    let mut all = all.map(|one| meta::str_at(one, &["ip"]));
+    meta::str_at(pod, &["status", "podIP"]) == address || all.any(|own| own == address)
 }
 
 fn bad_port(port: &str) -> ApiError {
     ApiError::bad_request(format!("invalid port number or name {port:?}"))
-}
-
-/// The path below the proxy subresource, as it came, with the query.
-fn tail(uri: &Uri, segments: usize) -> String {
-    let path = uri.path().trim_start_matches('/');
-    let rest = path.splitn(segments + 1, '/').nth(segments).unwrap_or_default();
-    with_query(format!("/{rest}"), uri.query().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -163,40 +245,59 @@ mod tests {
 
     #[test]
     fn names_carry_scheme_and_port() {
-        assert_eq!(split_name("web"), (None, "web", None));
-        assert_eq!(split_name("web:80"), (None, "web", Some("80")));
-        assert_eq!(split_name("http:web:"), (Some("http"), "web", None));
+        let of = |text| Target::of(text, "pod");
+        let http = |name, port| Target { scheme: Scheme::Http, name, port };
+        assert_eq!(of("web").unwrap(), http("web", None));
+        assert_eq!(of("web:80").unwrap(), http("web", Some("80")));
+        assert_eq!(of("http:web:").unwrap(), http("web", None));
+        assert_eq!(of("https:web:x").unwrap().scheme, Scheme::Https);
+        for odd in ["ftp:web:80", ":80", "a:b:c:d", "https::80"] {
+            let error = of(odd).unwrap_err();
+            assert_eq!(error.message, format!("invalid pod request {odd:?}"));
+        }
     }
 
     #[test]
-    fn the_tail_keeps_slashes_escapes_and_query() {
-        let uri: Uri = "/api/v1/namespaces/a/pods/p/proxy/x%2Fy/?q=1".parse().unwrap();
-        assert_eq!(tail(&uri, 7), "/x%2Fy/?q=1");
-        let uri: Uri = "/api/v1/nodes/n/proxy".parse().unwrap();
-        assert_eq!(tail(&uri, 5), "/");
-    }
-
-    #[test]
-    fn a_service_leads_to_its_ready_endpoints() {
+    fn a_service_leads_to_the_pods_that_are_ready() {
         let service = json!({"metadata": {"name": "web"}, "spec": {"ports": [
             {"name": "http", "port": 80}, {"name": "admin", "port": 81}]}});
-        assert_eq!(service_port_name(&service, None).unwrap(), "http");
-        assert_eq!(service_port_name(&service, Some("81")).unwrap(), "admin");
-        assert!(service_port_name(&service, Some("82")).is_err());
+        assert_eq!(service_port_name(&service, 81).unwrap(), "admin");
+        let error = service_port_name(&service, 82).unwrap_err();
+        assert_eq!(error.message, "no service port 82 found for service \"web\"");
+        let pod = |ip: &str| json!({"ip": ip, "targetRef": {"kind": "Pod", "name": "web-0"}});
         let endpoints = json!({"subsets": [{
-            "addresses": [{"ip": "10.0.0.1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}],
+            "addresses": [pod("10.0.0.1"), {"ip": "169.254.169.254"}],
+            "notReadyAddresses": [pod("10.0.0.2")],
             "ports": [{"name": "http", "port": 8080}]}]});
-        assert_eq!(ready(&endpoints, "http").unwrap().to_string(), "10.0.0.1:8080");
-        assert_eq!(ready(&endpoints, "admin"), None);
+        let found = ready(&endpoints, "http");
+        let found: Vec<_> = found.iter().map(|one| (one.to.to_string(), &one.pod[..])).collect();
+        assert_eq!(found, [("10.0.0.1:8080".to_string(), "web-0")]);
+        assert!(ready(&endpoints, "admin").is_empty());
+        let pod = json!({"status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "fd00::1"}]}});
+        assert!(has_address(&pod, "10.0.0.1") && has_address(&pod, "fd00::1"));
+        assert!(!has_address(&pod, "10.0.0.9"), "an endpoint may not claim another's address");
+    }
+
+    #[test]
+    fn this_machine_is_not_reached_through_a_pods_address() {
+        let pods = ["127.96.0.0/16".to_string(), "fd00::/8".to_string()];
+        for good in ["10.0.0.1", "127.96.3.4", "fd00::1", "2001:db8::1"] {
+            assert!(may_be_reached(good, &pods), "{good}");
+        }
+        for bad in ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "224.0.0.1", "", "web"] {
+            assert!(!may_be_reached(bad, &pods), "{bad}");
+        }
     }
 
     #[test]
     fn a_pods_port_is_named_numbered_or_its_first() {
         let pod = json!({"spec": {"containers": [{"ports": [
             {"name": "web", "containerPort": 8080}]}]}});
-        assert_eq!(pod_port(&pod, None).unwrap(), 8080);
-        assert_eq!(pod_port(&pod, Some("web")).unwrap(), 8080);
-        assert_eq!(pod_port(&pod, Some("9090")).unwrap(), 9090);
-        assert!(pod_port(&pod, Some("nope")).is_err());
+        let port = |asked| pod_port(&pod, asked, Scheme::Http);
+        assert_eq!(port(None).unwrap(), 8080);
+        assert_eq!(port(Some("web")).unwrap(), 8080);
+        assert_eq!(port(Some("9090")).unwrap(), 9090);
+        assert!(port(Some("nope")).is_err());
+        assert_eq!(pod_port(&json!({}), None, Scheme::Https).unwrap(), 443);
     }
 }

@@ -51,6 +51,13 @@ pub(crate) async fn forward(
             None => Err(ApiError::internal("the far end upgraded a plain request")),
         };
     }
+    if upgrade.is_some()
+        && !response.status().is_client_error()
+        && !response.status().is_server_error()
+    {
+        let code = response.status().as_u16();
+        return Err(ApiError::internal(format!("invalid upgrade response: status code {code}")));
+    }
     strip(response.headers_mut());
     Ok(response.map(boxed))
 }
