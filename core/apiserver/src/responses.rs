@@ -31,6 +31,10 @@ pub fn error(error: &ApiError) -> Response<Body> {
 #[derive(Clone, Copy, Debug)]
 pub struct ApiObject;
 
+/// How many bytes a body of chunks has.
+#[derive(Clone, Copy, Debug)]
+pub struct TotalSize(pub u64);
+
 /// An object of the API that is none of the registry's: a Status, a review, a list of resources.
 pub fn object(code: StatusCode, value: &Value) -> Response<Body> {
     let mut response = json(code, value);

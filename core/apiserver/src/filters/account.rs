@@ -9,7 +9,10 @@ use http::{Request, Response};
 use super::tracked;
 use crate::authn::Identity;
 use crate::body::Body;
+use crate::metrics::Observation;
+use crate::negotiate::media_type;
 use crate::request_info::RequestInfo;
+use crate::responses::TotalSize;
 use crate::server::ApiServer;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -20,6 +23,8 @@ pub(super) struct Account {
     info: Arc<RequestInfo>,
     audit_id: String,
     agent: String,
+    dry_run: bool,
+    apply: bool,
     started: Instant,
     user: OnceLock<Arc<Identity>>,
 }
@@ -35,6 +40,8 @@ impl Account {
             info: info.clone(),
             audit_id: header(&AUDIT_ID).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             agent: header(&USER_AGENT).unwrap_or_default(),
+            dry_run: request.uri().query().is_some_and(|query| query.contains("dryRun=All")),
+            apply: media_type(request.headers()).starts_with("application/apply-patch"),
             started: Instant::now(),
             user: OnceLock::new(),
         }
@@ -53,7 +60,9 @@ impl Account {
     ) -> Response<Body> {
         let took = self.started.elapsed();
         let code = response.status().as_u16();
-        server.metrics.observe(&self.info, code, took);
+        let size = size_of(&response);
+        let (dry_run, apply) = (self.dry_run, self.apply);
+        server.metrics.observe(&self.info, Observation { code, took, size, dry_run, apply });
         self.log(code, took);
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.audit_id) {
@@ -81,4 +90,10 @@ impl Account {
             "request"
         );
     }
+}
+
+/// How large an answer will be, where that is known when it begins.
+fn size_of(response: &Response<Body>) -> Option<u64> {
+    let told = response.extensions().get::<TotalSize>().map(|size| size.0);
+    told.or_else(|| http_body::Body::size_hint(response.body()).exact())
 }

@@ -9,6 +9,8 @@ use crate::authn::{Identity, MASTERS};
 use crate::metrics::{InFlight, Metrics};
 use crate::request_info::RequestInfo;
 
+/// What the one too many is told.
+pub(super) const TOO_MANY: &str = "Too many requests, please try again later.";
 /// How long a request may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,7 @@ async fn turn(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, ApiError> {
     }
     match tokio::time::timeout(PATIENCE, semaphore.acquire()).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => Err(ApiError::too_many_requests("Too many requests, please try again later.", 1)),
+        _ => Err(ApiError::too_many_requests(TOO_MANY, 1)),
     }
 }
 

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::ApiError;
-use http::{Request, Response};
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
 
 pub use body_limit::MAX_BODY_BYTES;
 pub use in_flight::InFlightLimits;
@@ -93,7 +94,7 @@ async fn within_limits(
     let user = request.extensions().get::<Arc<Identity>>().cloned().unwrap_or_default();
     let _permit = match server.limits.enter(info, &user, &server.metrics).await {
         Ok(permit) => permit,
-        Err(error) => return responses::error(&error),
+        Err(_) => return too_many(),
     };
     let work = async {
         match read_body(request).await {
@@ -102,6 +103,14 @@ async fn within_limits(
         }
     };
     in_time(deadline, work).await
+}
+
+/// 429 in plain text, as upstream's limits answer.
+fn too_many() -> Response<Body> {
+    let text = format!("{}\n", in_flight::TOO_MANY);
+    let mut response = responses::text(StatusCode::TOO_MANY_REQUESTS, text);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// 504 for what takes too long.

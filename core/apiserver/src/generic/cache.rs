@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::convert;
 use super::entry::{Change, Entry};
 use super::feed::{Feed, revision_of};
 use super::list::store_error;
+use crate::metrics::ResourceCount;
 
 const HISTORY_MAX: usize = 8192;
 const HISTORY_MIN: usize = 512;
@@ -69,6 +71,8 @@ pub struct Cache {
     feed: Arc<Feed>,
     state: RwLock<State>,
     waiting: Waiting,
+    /// How many events its watchers were sent.
+    pub(super) events: AtomicU64,
 }
 
 /// A consistent view: every object, and the revision it was taken at.
@@ -125,6 +129,7 @@ impl Cache {
             feed: feed.clone(),
             state: RwLock::new(State::new()),
             waiting: Waiting::default(),
+            events: AtomicU64::new(0),
         });
         feed.attach(&cache.served.resource.storage_prefix, &cache);
         cache.load(&*storage).await.inspect_err(|_| cache.close())?;
@@ -225,6 +230,18 @@ impl Cache {
         let applied = self.applied();
         let state = self.state.read();
         View { entries: state.in_namespace(namespace), revision: applied.max(state.last) }
+    }
+
+    /// What metrics tell of it.
+    pub fn count(&self) -> ResourceCount {
+        let resource = &self.served.resource;
+        ResourceCount {
+            group: resource.group.to_string(),
+            version: resource.version.to_string(),
+            resource: resource.plural.to_string(),
+            objects: self.state.read().objects.len(),
+            events: self.events.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether nothing changed after `revision`.

@@ -262,7 +262,12 @@ fn past_error(error: Error, options: &ListOptions, start: &str) -> ApiError {
             let rest = ContinueToken::after(start.trim_end_matches('\0'), compacted).inconsistent();
             expired_with(rest.encode())
         }
-        Error::Future { requested, current } => too_large(requested, current),
+        Error::Future { requested, current } => {
+            let mut error = too_large(requested, current);
+            // Nobody waits for it, so no time is named to come back at.
+            error.details.get_or_insert_default().retry_after_seconds = 0;
+            error
+        }
         other => store_error(other),
     }
 }

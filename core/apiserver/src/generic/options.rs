@@ -3,10 +3,9 @@
 use hansa_api::field::FieldError;
 use hansa_api::gvk::GroupVersionKind;
 use hansa_api::selector::{FieldSelector, Selector};
-use hansa_api::status::ApiError;
+use hansa_api::status::{ApiError, Reason};
 
 use super::filter::Filter;
-use super::resource::Resource;
 use crate::request_info::{is_true, query_pairs};
 
 const MATCH: &str = "resourceVersionMatch";
@@ -156,16 +155,11 @@ fn invalid(kind: &str, errors: &[FieldError]) -> ApiError {
 }
 
 impl ListOptions {
-    /// Reads the options of a list or watch of a resource in `namespace`.
+    /// Reads the options of a list or watch in `namespace`.
     ///
     /// # Errors
     /// 400 for what cannot be read, 422 for parameters that may not stand together.
-    pub fn parse(
-        query: &Query,
-        resource: &Resource,
-        namespace: &str,
-        watch: bool,
-    ) -> Result<Self, ApiError> {
+    pub fn parse(query: &Query, namespace: &str, watch: bool) -> Result<Self, ApiError> {
         let labels = Selector::parse(query.text("labelSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let fields = FieldSelector::parse(query.text("fieldSelector"))
@@ -176,7 +170,7 @@ impl ListOptions {
             filter: Filter { namespace: namespace.to_string(), labels, fields },
             limit: usize::try_from(asked.limit).unwrap_or(0),
             continue_token: asked.continue_token.to_string(),
-            freshness: asked.freshness(resource, watch)?,
+            freshness: asked.freshness(watch)?,
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             send_initial_events: asked.initial_events(watch),
             timeout_seconds: asked.timeout_seconds.filter(|seconds| *seconds != 0),
@@ -270,12 +264,12 @@ impl<'a> Asked<'a> {
         errors
     }
 
-    fn freshness(&self, resource: &Resource, watch: bool) -> Result<Freshness, ApiError> {
+    fn freshness(&self, watch: bool) -> Result<Freshness, ApiError> {
         let version = match self.version {
             "" => return Ok(Freshness::Consistent),
             "0" => return Ok(Freshness::Any),
             text => version_parameter(text).map_err(|error| match watch {
-                true => unreadable_version(resource, error),
+                true => unreadable_version(&error),
                 false => ApiError::bad_request(format!("invalid resource version: {error}")),
             })?,
         };
@@ -306,11 +300,9 @@ pub fn version_parameter(text: &str) -> Result<u64, FieldError> {
     })
 }
 
-/// 422 about a resource, as watches word it.
-fn unreadable_version(resource: &Resource, error: FieldError) -> ApiError {
-    let (group, version) = (resource.group.to_string(), resource.version.to_string());
-    let kind = GroupVersionKind::new(group, version, resource.plural.to_string());
-    ApiError::invalid(&kind, "", &[error])
+/// Gets and watches of an unreadable version, to which upstream gives no reason.
+pub fn unreadable_version(error: &FieldError) -> ApiError {
+    ApiError { code: 500, ..ApiError::new(Reason::Unknown, error.to_string()) }
 }
 
 /// A resourceVersion as a number; anything else is a 400 in upstream's words.
@@ -409,8 +401,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str, watch: bool) -> Result<ListOptions, ApiError> {
-        let pods = Resource::new("", "v1", "Pod", "pods").namespaced();
-        ListOptions::parse(&Query::parse(query), &pods, "", watch)
+        ListOptions::parse(&Query::parse(query), "", watch)
     }
 
     #[test]
@@ -482,7 +473,6 @@ mod tests {
     #[test]
     fn odd_parameters_of_watches_are_refused() {
         let cases = [
-            ("resourceVersion=x", "pods \"\" is invalid: resourceVersion: Invalid value: \"x\""),
             ("sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch"),
             ("sendInitialEvents=false&resourceVersionMatch=Exact", "supported values: \"NotOlder"),
             ("resourceVersionMatch=NotOlderThan", "for watch unless sendInitialEvents is provided"),
@@ -492,6 +482,9 @@ mod tests {
             assert_eq!(error.code, 422, "{query}: {error}");
             assert!(error.message.contains(text), "{query}: {error}");
         }
+        let error = read("resourceVersion=x", true).unwrap_err();
+        assert_eq!((error.code, error.reason), (500, Reason::Unknown));
+        assert!(error.message.starts_with("resourceVersion: Invalid value: \"x\""));
     }
 
     #[test]

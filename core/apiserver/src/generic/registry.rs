@@ -26,6 +26,7 @@ use super::options::{Freshness, ListOptions};
 use super::render::Rendering;
 use super::watcher::{Start, WatchSettings, Watcher, error_line};
 use super::{cache, convert, encode};
+use crate::metrics::ResourceCount;
 
 const WATCH_MIN: Duration = Duration::from_secs(30 * 60);
 
@@ -116,6 +117,13 @@ impl Registry {
             old.close();
         }
         Ok(cache)
+    }
+
+    /// What metrics tell of every resource that somebody reads.
+    pub fn counts(&self) -> Vec<ResourceCount> {
+        let mut counts: Vec<_> = self.caches.read().values().map(|cache| cache.count()).collect();
+        counts.sort_by(|a, b| (&a.group, &a.resource).cmp(&(&b.group, &b.resource)));
+        counts
     }
 
     fn running(&self, served: &Arc<Served>) -> Option<Arc<Cache>> {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -152,6 +153,7 @@ impl Watcher {
         let event = self.settings.filter.event(change)?;
         let (rendering, served) = (self.settings.rendering, &self.cache.served);
         let headers = std::mem::take(&mut self.headers);
+        self.cache.events.fetch_add(1, Ordering::Relaxed);
         let make = || render::event(served, change, event, rendering, headers);
         if rendering.is_shared() && !headers {
             Some(change.frame(event, rendering.form, rendering.encoding, make))
@@ -255,6 +257,7 @@ fn initial_chunks(
     let mut headers = rendering.form == Form::Table;
     let wanted = view.entries.iter().filter(|entry| settings.filter.matches(entry));
     for entry in wanted {
+        cache.events.fetch_add(1, Ordering::Relaxed);
         let object = render::entry(served, entry, rendering, std::mem::take(&mut headers));
         chunk.extend_from_slice(&render::frame("ADDED", &object, rendering.encoding));
         if chunk.len() >= INITIAL_CHUNK {

@@ -97,7 +97,7 @@ async fn answer(
         name: path_name(info),
         subresource: info.subresource.clone(),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
-        accepted: negotiate(&parts.headers, offer(&served, &info.subresource))?,
+        accepted: negotiate(&parts.headers, offer(&served, info))?,
         headers: parts.headers,
         warnings: Warnings::default(),
         served,
@@ -112,9 +112,13 @@ async fn answer(
 }
 
 /// Custom resources have no protobuf encoding; their `scale` has.
-fn offer(served: &Served, subresource: &str) -> Offer {
+fn offer(served: &Served, info: &RequestInfo) -> Offer {
     let kind = crate::generic::decode::kind_of(&served.resource);
-    Offer { forms: true, protobuf: subresource == "scale" || protobuf::is_known(&kind) }
+    Offer {
+        forms: true,
+        protobuf: info.subresource == "scale" || protobuf::is_known(&kind),
+        collection: matches!(info.verb.as_str(), "list" | "watch"),
+    }
 }
 
 /// The name in the path; the one that a field selector pins is the filter's business.
@@ -215,8 +219,7 @@ impl Call {
 
     /// What a list or watch selects; the old path form `watch/…/NAME` names one object.
     fn list_options(&self, watch: bool) -> Result<ListOptions, ApiError> {
-        let resource = &self.served.resource;
-        let mut options = ListOptions::parse(&self.query, resource, &self.namespace, watch)?;
+        let mut options = ListOptions::parse(&self.query, &self.namespace, watch)?;
         if !self.name.is_empty() {
             let fields = &options.filter.fields;
             if !fields.is_empty() && fields.required_value("metadata.name") != Some(&self.name) {

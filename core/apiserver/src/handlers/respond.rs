@@ -16,6 +16,7 @@ use crate::generic::registry::Written;
 use crate::generic::render;
 use crate::negotiate::compress::{Gzip, THRESHOLD, accepts_gzip};
 use crate::negotiate::{Accepted, Encoding};
+use crate::responses::TotalSize;
 
 const WARNING: HeaderName = http::header::WARNING;
 
@@ -110,6 +111,7 @@ impl Call {
             Response::new(streaming(futures::stream::iter(chunks)))
         };
         self.stamp(&mut response);
+        response.extensions_mut().insert(TotalSize(size as u64));
         response
     }
 }

@@ -1,6 +1,6 @@
 //! `Accept`: the first media range, by quality, that we can make.
 
-use hansa_api::status::ApiError;
+use hansa_api::status::{ApiError, Reason};
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 
@@ -58,11 +58,29 @@ pub struct Offer {
     pub forms: bool,
     /// Whether whole objects have a protobuf encoding; custom resources have none.
     pub protobuf: bool,
+    /// Whether it is a collection, which can be watched.
+    pub collection: bool,
 }
 
 impl Offer {
     /// Documents: whole, in any encoding.
-    pub const DOCUMENT: Self = Self { forms: false, protobuf: true };
+    pub const DOCUMENT: Self = Self { forms: false, protobuf: true, collection: false };
+
+    /// 406 in the words of upstream's router, which looks at media types alone, or of its handlers,
+    /// which look at what comes behind them.
+    fn refusal(self, ranges: &[Range<'_>]) -> ApiError {
+        let matches =
+            |(encoding, _): &(Encoding, _)| ranges.iter().any(|r| encoding.matches(&r.media));
+        if !self.forms || Encoding::ALL.iter().any(matches) {
+            return ApiError::not_acceptable(&BODIES);
+        }
+        let streams: &[&str] = if self.collection { &STREAMS } else { &[] };
+        let all: Vec<&str> = BODIES.iter().chain(streams).copied().collect();
+        let message =
+            format!("406: Not Acceptable\n\nAvailable representations: {}", all.join(", "));
+        let details = Some(Box::default());
+        ApiError { details, ..ApiError::new(Reason::NotAcceptable, message) }
+    }
 }
 
 /// What an answer looks like.
@@ -93,7 +111,7 @@ pub fn negotiate(headers: &HeaderMap, offer: Offer) -> Result<Accepted, ApiError
     ranges.sort_by_key(|range| (std::cmp::Reverse(range.quality), range.vagueness()));
     let usable = ranges.iter().filter(|range| range.quality > 0);
     let mut made = usable.filter_map(|range| range.accepted(offer));
-    made.next().ok_or_else(|| ApiError::not_acceptable(&BODIES))
+    made.next().ok_or_else(|| offer.refusal(&ranges))
 }
 
 /// 406 for an encoding that has no streams.
@@ -185,8 +203,8 @@ impl<'a> Range<'a> {
 mod tests {
     use super::*;
 
-    const ALL: Offer = Offer { forms: true, protobuf: true };
-    const CUSTOM: Offer = Offer { forms: true, protobuf: false };
+    const ALL: Offer = Offer { forms: true, protobuf: true, collection: true };
+    const CUSTOM: Offer = Offer { forms: true, protobuf: false, collection: true };
 
     fn accept(text: &str, offer: Offer) -> Result<Accepted, ApiError> {
         let mut headers = HeaderMap::new();
@@ -238,15 +256,23 @@ mod tests {
 
     #[test]
     fn what_nobody_can_make_is_not_acceptable() {
-        for text in ["application/cbor", "text/html", "application/json;q=0"] {
+        let bodies = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        for text in ["application/cbor", "text/html"] {
             let error = accept(text, ALL).unwrap_err();
             assert_eq!(error.code, 406, "{text}");
+            let streams = "application/json;stream=watch, \
+                application/vnd.kubernetes.protobuf;stream=watch";
             assert_eq!(
                 error.message,
-                "only the following media types are accepted: application/json, \
-                 application/yaml, application/vnd.kubernetes.protobuf"
+                format!("406: Not Acceptable\n\nAvailable representations: {bodies}, {streams}")
+            );
+            let error = accept(text, Offer::DOCUMENT).unwrap_err();
+            assert_eq!(
+                error.message,
+                format!("only the following media types are accepted: {bodies}")
             );
         }
+        assert_eq!(accept("application/json;q=0", ALL).unwrap_err().code, 406);
         assert_eq!(negotiate(&HeaderMap::new(), ALL).unwrap(), Accepted::default());
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         assert_eq!(accept(table, Offer::DOCUMENT).unwrap_err().code, 406);

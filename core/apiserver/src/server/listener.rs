@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
@@ -85,8 +86,14 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, handshake(stream, &tls)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%from, "TLS handshake took too long"),
+        Ok(Err(error)) => {
+            server.metrics.handshake_errors.fetch_add(1, Ordering::Relaxed);
+            return tracing::debug!(%from, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            server.metrics.handshake_errors.fetch_add(1, Ordering::Relaxed);
+            return tracing::debug!(%from, "TLS handshake took too long");
+        }
     };
     let peer = tls.peer(stream.get_ref().1);
     let service = service_fn(move |request| answer(server.clone(), peer.clone(), request));

@@ -7,6 +7,7 @@ use http::{Method, Request, Response, StatusCode};
 use super::ApiServer;
 use crate::authn::Identity;
 use crate::body::Body;
+use crate::metrics::render_resources;
 use crate::request_info::RequestInfo;
 use crate::{aggregation, discovery, health, openapi, responses, review, streaming, version};
 
@@ -68,10 +69,11 @@ fn jwks(server: &Arc<ApiServer>) -> Response<Body> {
 
 async fn metrics(server: &Arc<ApiServer>) -> Response<Body> {
     let size = server.registry.storage().size_bytes().await.unwrap_or(0);
-    let extra = format!(
+    let mut extra = format!(
         "# HELP apiserver_storage_size_bytes Size of the storage database file in bytes.\n\
          # TYPE apiserver_storage_size_bytes gauge\napiserver_storage_size_bytes {size}\n"
     );
+    extra.push_str(&render_resources(&server.registry.counts()));
     let media = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     responses::bytes(StatusCode::OK, media, server.metrics.render(&extra))
 }
