@@ -1,14 +1,14 @@
 //! A small aggregated API server on loopback: one group version, TLS, and the front proxy's word.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hansa_apiserver::server::tls::{Material, ServingTls};
-use hansa_bootstrap::pki::Pki;
+use hansa_bootstrap::pki::{CertKey, Pki};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,6 +22,9 @@ use crate::http::RUNTIME;
 
 /// The group that it serves, in version `v1`.
 pub const GROUP: &str = "agg.ex.org";
+
+/// Tests run at once and share their folder of certificates.
+static SERVING: OnceLock<CertKey> = OnceLock::new();
 
 /// The server; it stops with this value.
 pub struct Extension {
@@ -37,11 +40,13 @@ impl Extension {
     /// # Panics
     /// If it does not start.
     pub fn start(pki: &Pki) -> Self {
-        let serving = pki.kubelet_serving("api", &["api.default.svc".to_owned()]);
-        let serving = serving.expect("certificates can be made");
+        let serving = SERVING.get_or_init(|| {
+            let made = pki.kubelet_serving("api", &["api.default.svc".to_owned()]);
+            made.expect("certificates can be made")
+        });
         let material = Material {
-            certificate_pem: serving.certificate_pem.into(),
-            key_pem: serving.key_pem.into(),
+            certificate_pem: serving.certificate_pem.clone().into(),
+            key_pem: serving.key_pem.clone().into(),
             client_ca_pem: Some(pki.front_proxy_ca_pem().into()),
             front_proxy_ca_pem: None,
         };

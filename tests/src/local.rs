@@ -7,7 +7,7 @@ use std::time::Duration;
 use hansa_apiserver::authn::Identity;
 use hansa_apiserver::body::{Body, boxed};
 use hansa_apiserver::server::{ApiServer, Config, FrontProxy};
-use hansa_bootstrap::pki::Pki;
+use hansa_bootstrap::pki::{CertKey, Pki};
 use hansa_storage::embedded::Engine;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -31,6 +31,8 @@ static PKI: LazyLock<(Pki, TempDir)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a folder");
     (Pki::open(dir.path()).expect("keys can be made"), dir)
 });
+static FRONT_PROXY: LazyLock<CertKey> =
+    LazyLock::new(|| Local::pki().front_proxy_client().expect("certificates can be made"));
 static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     Local::pki().service_account_key_pem().expect("keys can be made").into_bytes()
 });
@@ -53,7 +55,7 @@ impl Local {
     /// # Panics
     /// If it does not start.
     pub fn aggregating() -> Self {
-        let client = Self::pki().front_proxy_client().expect("certificates can be made");
+        let client = FRONT_PROXY.clone();
         let front_proxy = FrontProxy {
             ca_pem: Self::pki().front_proxy_ca_pem().into(),
             client_ca_pem: Self::pki().ca_pem().into(),

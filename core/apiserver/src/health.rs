@@ -116,9 +116,14 @@ impl Health {
 
     /// Whether everything that the start does is done.
     pub fn is_started(&self) -> bool {
-        [&self.rbac_synced, &self.bootstrap_roles, &self.system_namespaces, &self.priority_classes]
-            .into_iter()
-            .all(Hook::is_done)
+        let hooks = [
+            &self.rbac_synced,
+            &self.bootstrap_roles,
+            &self.system_namespaces,
+            &self.priority_classes,
+            &self.api_services,
+        ];
+        hooks.into_iter().all(Hook::is_done)
     }
 }
 
