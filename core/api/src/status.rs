@@ -56,6 +56,31 @@ impl Reason {
         }
     }
 
+    /// The reason of this word; `Unknown` for words that are not known here.
+    pub fn parse(word: &str) -> Self {
+        const ALL: [Reason; 18] = [
+            Reason::BadRequest,
+            Reason::Unauthorized,
+            Reason::Forbidden,
+            Reason::NotFound,
+            Reason::AlreadyExists,
+            Reason::Conflict,
+            Reason::Gone,
+            Reason::Expired,
+            Reason::Invalid,
+            Reason::MethodNotAllowed,
+            Reason::NotAcceptable,
+            Reason::UnsupportedMediaType,
+            Reason::RequestEntityTooLarge,
+            Reason::TooManyRequests,
+            Reason::Timeout,
+            Reason::ServerTimeout,
+            Reason::InternalError,
+            Reason::ServiceUnavailable,
+        ];
+        ALL.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Unknown)
+    }
+
     /// The HTTP status code that goes with it.
     pub fn code(self) -> u16 {
         match self {

@@ -1,18 +1,26 @@
 //! Admission: what may be written, and what every object gets on its way in.
 //!
-//! One plugin per file, in upstream's order. Each asks for no more of the cluster than it must, from
-//! the caches; most writes meet no I/O here.
+//! One plugin per file, in upstream's order. Each asks for no more of the cluster than it must,
+//! from the caches; most writes meet no I/O here.
 
+mod authorizer;
+mod conditions;
+mod configured;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod expressions;
 mod in_use_protection;
+mod index;
 mod limit_ranger;
 mod lookup;
+mod matching;
+mod memory;
 mod namespace_lifecycle;
 mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
+mod policies;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -20,6 +28,7 @@ mod secrets;
 mod service_account;
 mod taint_nodes;
 mod volume_resize;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -29,11 +38,22 @@ use hansa_api::gvk::GroupResource;
 use hansa_api::meta;
 use serde_json::Value;
 
+use crate::authz::Authorizer;
 use crate::generic::admit::{Admission, Attributes, Operation};
+use crate::generic::registry::Registry;
+use configured::{Configured, Memories};
 
-/// The plugins that are always on, as one.
-pub fn chain() -> Arc<dyn Admission> {
-    Arc::new(Chain(vec![
+/// Everything: the plugins that are always on, and what policies and webhooks are configured.
+pub async fn chain(registry: &Arc<Registry>, authorizer: &Arc<Authorizer>) -> Arc<dyn Admission> {
+    Arc::new(Chain {
+        plugins: plugins(),
+        configured: Configured::follow(registry, authorizer).await,
+        quota: resource_quota::ResourceQuota,
+    })
+}
+
+fn plugins() -> Vec<Box<dyn Admission>> {
+    vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle),
         Box::new(limit_ranger::LimitRanger),
         Box::new(service_account::ServiceAccount),
@@ -48,27 +68,52 @@ pub fn chain() -> Arc<dyn Admission> {
         Box::new(default_ingress_class::DefaultIngressClass),
         Box::new(pod_topology_labels::PodTopologyLabels),
         Box::new(pod_resize::PodResizeValidator),
-        Box::new(resource_quota::ResourceQuota),
-    ]))
+    ]
 }
 
-/// Plugins that run one after the other; the first refusal counts.
-struct Chain(Vec<Box<dyn Admission>>);
+/// Plugins that run one after the other, then what is configured, then quotas; the first refusal
+/// counts.
+struct Chain {
+    plugins: Vec<Box<dyn Admission>>,
+    configured: Configured,
+    quota: resource_quota::ResourceQuota,
+}
+
+impl Chain {
+    async fn run_plugins(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.concerns(attrs)) {
+            plugin.mutate(attrs, obj).await?;
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Admission for Chain {
+    /// What webhooks or policies changed is shown once more to everybody.
     async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
-        for plugin in self.0.iter().filter(|plugin| plugin.concerns(attrs)) {
-            plugin.mutate(attrs, obj).await?;
+        self.run_plugins(attrs, obj).await?;
+        if self.configured.changes_nothing() {
+            return Ok(());
+        }
+        let mut memories = Memories::default();
+        self.configured.mutate(attrs, obj, &mut memories).await?;
+        if memories.start_over() {
+            self.run_plugins(attrs, obj).await?;
+            self.configured.mutate(attrs, obj, &mut memories).await?;
         }
         Ok(())
     }
 
     async fn validate(&self, attrs: &Attributes<'_>, obj: Option<&Value>) -> Result<(), ApiError> {
-        for plugin in self.0.iter().filter(|plugin| plugin.concerns(attrs)) {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.concerns(attrs)) {
             plugin.validate(attrs, obj).await?;
         }
-        Ok(())
+        self.configured.validate(attrs, obj).await?;
+        match self.quota.concerns(attrs) {
+            true => self.quota.validate(attrs, obj).await,
+            false => Ok(()),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ impl Cluster {
         let table = table(&Settings { service_range, node_ports: NODE_PORTS });
         let catalog = Arc::new(Catalog::new(table));
         let registry = Registry::new(storage, catalog, CancellationToken::new()).await.unwrap();
-        registry.set_admission(super::chain());
+        let authorizer = Arc::new(crate::authz::Authorizer::default());
+        registry.set_admission(super::chain(&registry, &authorizer).await);
         let cluster = Self(registry);
         for seed in bootstrap::seeds() {
             cluster.create(seed.group, seed.plural, seed.object).await.unwrap();
@@ -169,4 +170,79 @@ async fn a_namespaces_standard_holds_for_pods_and_warns_of_workloads() {
     let bad = json!({"metadata": {"name": "bad",
         "labels": {"pod-security.kubernetes.io/enforce": "tight"}}});
     assert_eq!(cluster.create("", "namespaces", bad).await.unwrap_err().code, 422);
+}
+
+/// Policies are followed by a watch: tries a write until it is answered as wanted.
+async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the policy has no effect");
+}
+
+const REGISTRATION: &str = "admissionregistration.k8s.io";
+
+fn config_maps() -> Value {
+    json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+        "resources": ["configmaps"]}]})
+}
+
+#[tokio::test]
+async fn a_policy_with_parameters_denies_and_warns() {
+    let cluster = Cluster::start().await;
+    let map = |name: &str, key: &str, value: &str| json!({"metadata": {"name": name, "namespace": "default"}, "data": {key: value}});
+    cluster.create("", "configmaps", map("limits", "max", "3")).await.unwrap();
+    let policy = json!({"metadata": {"name": "few"}, "spec": {
+        "matchConstraints": config_maps(),
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "matchConditions": [{"name": "numbered", "expression": "'n' in object.data"}],
+        "variables": [{"name": "max", "expression": "int(params.data.max)"}],
+        "validations": [{"expression": "int(object.data.n) <= variables.max",
+            "messageExpression": "'at most ' + string(variables.max)", "reason": "Forbidden"}]}});
+    cluster.create(REGISTRATION, "validatingadmissionpolicies", policy).await.unwrap();
+    let binding = json!({"metadata": {"name": "here"}, "spec": {"policyName": "few",
+        "validationActions": ["Deny", "Audit"],
+        "paramRef": {"name": "limits", "namespace": "default",
+            "parameterNotFoundAction": "Deny"}}});
+    cluster.create(REGISTRATION, "validatingadmissionpolicybindings", binding).await.unwrap();
+    let served = cluster.0.served("", "configmaps").unwrap();
+    let ctx = Context { dry_run: true, ..Context::internal("create", "default", "") };
+    let refused =
+        until(async || cluster.0.create(&served, &ctx, map("m", "n", "4")).await.err()).await;
+    assert_eq!(
+        refused.message,
+        "configmaps \"m\" is forbidden: ValidatingAdmissionPolicy 'few' with binding 'here' \
+         denied request: at most 3"
+    );
+    assert_eq!(refused.code, 403);
+    cluster.create("", "configmaps", map("fine", "n", "3")).await.unwrap();
+    cluster.create("", "configmaps", map("other", "x", "9")).await.unwrap();
+}
+
+#[tokio::test]
+async fn policies_change_objects() {
+    let cluster = Cluster::start().await;
+    let policy = json!({"metadata": {"name": "mark"}, "spec": {
+    "matchConstraints": config_maps(), "reinvocationPolicy": "Never",
+    "mutations": [
+        {"patchType": "ApplyConfiguration", "applyConfiguration": {
+            "expression": "Object{metadata: Object.metadata{labels: {'made': 'yes'}}}"}},
+        {"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'add', path: '/data/by', value: object.metadata.labels['made']}]"}},
+    ]}});
+    cluster.create(REGISTRATION, "mutatingadmissionpolicies", policy).await.unwrap();
+    let binding = json!({"metadata": {"name": "here"}, "spec": {"policyName": "mark"}});
+    cluster.create(REGISTRATION, "mutatingadmissionpolicybindings", binding).await.unwrap();
+    let served = cluster.0.served("", "configmaps").unwrap();
+    let ctx = Context { dry_run: true, ..Context::internal("create", "default", "") };
+    let map = json!({"metadata": {"name": "m", "namespace": "default"}, "data": {"k": "v"}});
+    let made = until(async || {
+        let made = cluster.0.create(&served, &ctx, map.clone()).await.unwrap().obj;
+        (meta::label(&made, "made").is_some()).then_some(made)
+    })
+    .await;
+    assert_eq!(made["data"], json!({"k": "v", "by": "yes"}));
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Call, delete, read_body};
 use crate::body::Body;
+use crate::generic::admit::{Attributes, Operation};
 use crate::generic::context::Context;
 use crate::generic::decode;
 use crate::generic::options::{DeleteOptions, WriteOptions};
@@ -22,8 +23,10 @@ const CAUSE: &str = "DisruptionBudget";
 
 pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
     let create = WriteOptions::parse(&call.query, "CreateOptions", call.user_agent())?;
-    let mut options = read(call, body).await?;
+    let mut eviction = read(call, body).await?;
+    let mut options = options(&eviction)?;
     options.dry_run |= create.dry_run;
+    admit(call, &mut eviction, options.dry_run).await?;
     let pod = call.registry.get(&call.served, &call.namespace, &call.name).await?;
     if needs_budget(&pod) {
         spend(call, &pod, options.dry_run).await?;
@@ -35,7 +38,22 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     Ok(call.document(StatusCode::CREATED, &status))
 }
 
-async fn read(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
+/// Webhooks and policies see the Eviction before it counts, and the deletion that follows.
+async fn admit(call: &Call, eviction: &mut Value, dry_run: bool) -> Result<(), ApiError> {
+    let ctx = call.context(dry_run, "");
+    let attrs = Attributes {
+        ctx: &ctx,
+        resource: &call.served.resource,
+        operation: Operation::Create,
+        old: None,
+        registry: &call.registry,
+    };
+    let admission = call.registry.admission();
+    admission.mutate(&attrs, eviction).await?;
+    admission.validate(&attrs, Some(eviction)).await
+}
+
+async fn read(call: &Call, body: Body) -> Result<Value, ApiError> {
     let format = body_format(&call.headers)?;
     let bytes = read_body::read(body).await?;
     let eviction = decode::parse(&bytes, format, "Eviction")?.obj;
@@ -46,7 +64,11 @@ async fn read(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
     if !name.is_empty() && name != call.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }
-    match meta::at(&eviction, &["deleteOptions"]) {
+    Ok(eviction)
+}
+
+fn options(eviction: &Value) -> Result<DeleteOptions, ApiError> {
+    match meta::at(eviction, &["deleteOptions"]) {
         Some(options) => delete::from_body(options),
         None => Ok(DeleteOptions::default()),
     }

@@ -43,6 +43,7 @@ use crate::request_info::RequestInfo;
 
 pub use read_body::BODY_LIMIT;
 pub(crate) use respond::pretty;
+pub(crate) use scale::scale_of;
 
 /// One request on its way through a handler.
 pub(crate) struct Call {

@@ -179,7 +179,8 @@ fn scaled(
     Ok(obj)
 }
 
-fn scale_of(obj: &Value, paths: &ScalePaths) -> Value {
+/// An object as the `Scale` that clients see.
+pub(crate) fn scale_of(obj: &Value, paths: &ScalePaths) -> Value {
     let number = |path: &str| {
         let path: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
         meta::int_at(obj, &path).unwrap_or(0)

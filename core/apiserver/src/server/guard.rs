@@ -19,8 +19,8 @@ struct Guard {
 }
 
 /// Installs the whole admission chain.
-pub(super) fn install(server: &Arc<ApiServer>) -> Result<(), Error> {
-    let next = crate::admission::chain();
+pub(super) async fn install(server: &Arc<ApiServer>) -> Result<(), Error> {
+    let next = crate::admission::chain(&server.registry, &server.authorizer).await;
     let guard = Guard { authorizer: server.authorizer.clone(), next };
     server.registry.set_admission(Arc::new(guard));
     Ok(())

@@ -116,7 +116,7 @@ impl ApiServer {
     }
 
     async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        guard::install(self)?;
+        guard::install(self).await?;
         crate::crd::start(&self.registry).await.map_err(Error::CustomResources)?;
         keeper::spawn(self);
         aggregation::spawn(self);

@@ -3,6 +3,7 @@
 //! The API server decides where the request goes and tunnels bytes; the far end speaks the protocol
 //! (WebSocket or SPDY) with the client.
 
+mod admit;
 mod logs;
 mod rewrite;
 mod sessions;
@@ -53,6 +54,8 @@ async fn answer(
     info: &RequestInfo,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
+    let asked = admit::Asked::of(info, &request);
+    asked.check(server, info).await?;
     match (info.resource.as_str(), info.subresource.as_str()) {
         ("pods", "log") => logs::handle(server, info, request).await,
         ("pods", "exec" | "attach" | "portforward") => {
