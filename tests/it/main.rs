@@ -19,6 +19,7 @@ mod etcd;
 mod federation;
 mod garbage;
 mod get;
+mod hooks;
 mod hub;
 mod kinds;
 mod lost_node;
