@@ -208,7 +208,7 @@ async fn due<'a, P: AsRef<Policy> + Send + Sync>(
             };
             all.push(match params {
                 Ok(params) => {
-                    Ok(Due { policy: &**policy, binding: &**binding, seen: seen.clone(), params })
+                    Ok(Due { policy: &**policy, binding, seen: seen.clone(), params })
                 }
                 Err(why) => {
                     let why = format!("failed to configure binding: {why}");
