@@ -1,6 +1,6 @@
 //! Every door answers bad input in the API's terms, and nothing changes.
 
-use hansa_tests::{Kubectl, Local, hollow};
+use hansa_tests::{Kubectl, Local, hollow, soon};
 use serde_json::{Value, json};
 
 use crate::scenario::{config_map, deployment, on};
@@ -104,7 +104,12 @@ const BODIES: &[Body] = &[
 #[test]
 fn bad_bodies_create_nothing() {
     let server = Local::start();
-    let before = server.get(MAPS);
+    let mut before = server.get(MAPS);
+    soon("the server has written what it writes at its start", || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let now = server.get(MAPS);
+        std::mem::replace(&mut before, now).version() == before.version()
+    });
     for (what, media, body, code, reason, part) in BODIES {
         let answer = server.send("POST", MAPS, media, body.as_bytes());
         assert_eq!((answer.code, answer.reason()), (*code, *reason), "{what}: {}", answer.text);

@@ -207,9 +207,7 @@ async fn due<'a, P: AsRef<Policy> + Send + Sync>(
                 Err(error) => Err(error.message),
             };
             all.push(match params {
-                Ok(params) => {
-                    Ok(Due { policy: &**policy, binding, seen: seen.clone(), params })
-                }
+                Ok(params) => Ok(Due { policy: &**policy, binding, seen: seen.clone(), params }),
                 Err(why) => {
                     let why = format!("failed to configure binding: {why}");
                     Err(Misconfigured { policy: &**policy, binding: Some(&**binding), why })

@@ -50,7 +50,7 @@ fn paths() -> Vec<Case> {
         at("GET", "/api/v1/configmaps?limit=x", 400, "invalid syntax"),
         at("GET", "/api/v1/configmaps?continue=x", 400, "continue key is not valid"),
         at("GET", "/api/v1/configmaps?resourceVersion=x", 400, "invalid resource version"),
-        at("GET", "/api/v1/configmaps?watch=1&resourceVersion=x", 422, "invalid syntax"),
+        at("GET", "/api/v1/configmaps?watch=1&resourceVersion=x", 500, "invalid syntax"),
         at("DELETE", "/api/v1/namespaces/n/configmaps/none", 404, "not found"),
         at("DELETE", "/api/v1/namespaces/n/configmaps/a?propagationPolicy=No", 422, "Unsupported"),
     ]
