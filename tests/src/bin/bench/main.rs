@@ -11,10 +11,12 @@ use hansa_client::kube::{Client, Config};
 use hansa_tests::{Cluster, Options};
 
 mod creates;
+mod league;
 mod scheduling;
+mod swap;
 mod watches;
 
-const ALL: [&str; 4] = ["up", "creates", "watches", "scheduling"];
+const ALL: [&str; 6] = ["up", "creates", "watches", "scheduling", "swap", "league"];
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -36,6 +38,12 @@ fn main() -> ExitCode {
     }
     if is_wanted("scheduling") {
         runtime.block_on(scheduling::run());
+    }
+    if is_wanted("swap") {
+        runtime.block_on(swap::under_load());
+    }
+    if is_wanted("league") {
+        runtime.block_on(league::run());
     }
     ExitCode::SUCCESS
 }

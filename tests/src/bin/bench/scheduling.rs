@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub async fn run() {
     let cluster = start("bench-scheduling", "hollow", false);
     let client = client(&cluster).await;
-    make_nodes(&client).await;
+    make_nodes(&client, NODES).await;
     let pods = creates::api(&client, "Pod");
     let (begun, cpu) = (Instant::now(), cpu_secs(&cluster));
     stream::iter(0..PODS)
@@ -55,10 +55,11 @@ pub async fn run() {
     report("  memory of the whole cluster (RSS)", resident_mib(&cluster), "MiB");
 }
 
-async fn make_nodes(client: &Client) {
+/// Makes Node objects that are Ready and that no kubelet stands behind.
+pub async fn make_nodes(client: &Client, count: usize) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
     let nodes: Api<_> = Api::all_with(client.clone(), &resource);
-    stream::iter(0..NODES)
+    stream::iter(0..count)
         .for_each_concurrent(32, |number| {
             let nodes: &Api<hansa_client::kube::api::DynamicObject> = &nodes;
             async move {
