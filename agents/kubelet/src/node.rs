@@ -33,7 +33,8 @@ const MOST_IMAGES: usize = 50;
 /// A status without change is sent again after this, for its heartbeat times.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// Between tries while the API server or the pod CIDR is not there.
+/// Between the first tries while the API server or the pod CIDR is not there; it doubles from try to
+/// try, or many nodes that start at once would keep each other waiting.
 const EAGER: Duration = Duration::from_millis(200);
 
 /// The node at its registration.
@@ -210,6 +211,31 @@ pub async fn run(context: Arc<Context>, client: Client, port: u16, stop: Cancell
     }
 }
 
+/// How long to wait until the next try: eager at first, at most the period.
+struct Patience {
+    period: Duration,
+    next: Duration,
+}
+
+impl Patience {
+    fn of(period: Duration) -> Self {
+        Self { period, next: EAGER.min(period) }
+    }
+
+    /// After a try in vain.
+    fn next(&mut self) -> Duration {
+        let now = self.next;
+        self.next = (now * 2).min(self.period);
+        now
+    }
+
+    /// After a try that brought what was wanted.
+    fn satisfied(&mut self) -> Duration {
+        *self = Self::of(self.period);
+        self.period
+    }
+}
+
 struct Reporter {
     context: Arc<Context>,
     client: Client,
@@ -220,13 +246,15 @@ struct Reporter {
 
 impl Reporter {
     async fn run(mut self) {
+        let period = self.context.config.periods.node_status;
+        let mut patience = Patience::of(period);
         loop {
             let pause = match self.once().await {
-                Ok(()) if self.cidr.is_some() => self.context.config.periods.node_status,
-                Ok(()) => EAGER,
+                Ok(()) if self.cidr.is_some() => patience.satisfied(),
+                Ok(()) => patience.next(),
                 Err(error) => {
                     tracing::warn!(%error, "node status not sent");
-                    EAGER * 5
+                    patience.next()
                 }
             };
             tokio::time::sleep(pause).await;
@@ -290,14 +318,14 @@ fn patch(old: &NodeStatus, new: &NodeStatus) -> Value {
 }
 
 async fn lease_loop(context: Arc<Context>, client: Client) {
-    let periods = context.config.periods;
+    let mut patience = Patience::of(context.config.periods.lease_renew);
     loop {
         let pause = match renew(&context, &client).await {
-            Ok(true) => periods.lease_renew,
-            Ok(false) => EAGER,
+            Ok(true) => patience.satisfied(),
+            Ok(false) => patience.next(),
             Err(error) => {
                 tracing::debug!(%error, "node lease not renewed");
-                EAGER
+                patience.next()
             }
         };
         tokio::time::sleep(pause).await;
@@ -408,6 +436,16 @@ mod tests {
         assert!(told(&[address("Hostname", "n1")]).contains(&own));
         let of_cloud = [address("ExternalIP", "192.0.2.1"), address("Hostname", "n1")];
         assert_eq!(told(&of_cloud), of_cloud);
+    }
+
+    #[test]
+    fn who_waits_asks_less_and_less_often() {
+        let period = EAGER * 5;
+        let mut patience = Patience::of(period);
+        let pauses: Vec<Duration> = (0..5).map(|_| patience.next()).collect();
+        assert_eq!(pauses, [EAGER, EAGER * 2, EAGER * 4, period, period]);
+        assert_eq!(patience.satisfied(), period);
+        assert_eq!(patience.next(), EAGER);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hansa_api::k8s_openapi::api::core::v1::{Node, Taint};
 use hansa_client::kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use hansa_client::kube::{self, Client, Resource};
 use hansa_client::{
-    Event, EventType, Informer, Informers, Recorder, Requeue, Workqueue, run_workers,
+    Change, Event, EventType, Informer, Informers, Recorder, Requeue, Workqueue, run_workers,
 };
 use hansa_extension::cloud::{CloudError, CloudProvider, Code, Instance, InstanceState};
 use serde_json::{Map, Value, json};
@@ -135,6 +135,15 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// Whether a change may call for a step: a heartbeat does not.
+fn concerns(change: &Change<Node>) -> bool {
+    let Change::Applied { old: Some(old), new } = change else { return true };
+    old.spec != new.spec
+        || old.metadata.labels != new.metadata.labels
+        || convert::addresses(old) != convert::addresses(new)
+        || is_ready(old) != is_ready(new)
+}
+
 /// Reconciles nodes with the cloud.
 pub struct Controller {
     client: Client,
@@ -170,7 +179,9 @@ impl Controller {
         let mut changes = self.nodes.subscribe();
         let feed = async {
             while let Some(change) = changes.recv().await {
-                queue.add(change.key().name);
+                if concerns(&change) {
+                    queue.add(change.key().name);
+                }
             }
         };
         let work = run_workers(queue.clone(), workers, stop, |name| self.reconcile(name));
@@ -318,6 +329,20 @@ mod tests {
             addresses: vec![Address { kind: AddressKind::InternalIp, value: "10.0.0.1".into() }],
             extra_labels: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_heartbeat_asks_the_cloud_nothing() {
+        let change =
+            |old: Node, new: Node| Change::Applied { old: Some(Arc::new(old)), new: Arc::new(new) };
+        let before = node(json!({}), "True");
+        let mut beat = before.clone();
+        beat.metadata.resource_version = Some("8".into());
+        assert!(!concerns(&change(before.clone(), beat)));
+        assert!(concerns(&change(before.clone(), node(json!({}), "Unknown"))));
+        let tainted = node(json!({ "taints": [taint(UNINITIALIZED)] }), "True");
+        assert!(concerns(&change(before.clone(), tainted)));
+        assert!(concerns(&Change::Applied { old: None, new: Arc::new(before) }));
     }
 
     fn taint(key: &str) -> Value {

@@ -7,7 +7,8 @@ use hansa_api::k8s_openapi::api::core::v1::{Node, Service};
 use hansa_client::kube::api::{Api, Patch, PatchParams};
 use hansa_client::kube::{self, Client, Resource};
 use hansa_client::{
-    Event, EventType, Informer, Informers, ObjectKey, Recorder, Requeue, Workqueue, run_workers,
+    Change, Event, EventType, Informer, Informers, ObjectKey, Recorder, Requeue, Workqueue,
+    run_workers,
 };
 use hansa_extension::cloud::{CloudProvider, LbIngress, LbSpec, NodeRef};
 use serde_json::{Value, json};
@@ -76,16 +77,34 @@ fn has_finalizer(service: &Service) -> bool {
     service.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// The nodes that belong behind balancers: those that stay and are not excluded, by name.
+/// Whether a node belongs behind balancers: it stays and is not excluded.
+fn is_eligible(node: &Node) -> bool {
+    let excluded = node.metadata.labels.as_ref().is_some_and(|l| l.contains_key(EXCLUDED));
+    node.metadata.deletion_timestamp.is_none() && !excluded
+}
+
+/// The nodes that belong behind balancers, by name.
 pub fn eligible(nodes: &[Arc<Node>]) -> Vec<NodeRef> {
-    let stays = |node: &&Arc<Node>| {
-        let excluded = node.metadata.labels.as_ref().is_some_and(|l| l.contains_key(EXCLUDED));
-        node.metadata.deletion_timestamp.is_none() && !excluded
-    };
-    let mut refs: Vec<NodeRef> =
-        nodes.iter().filter(stays).map(|node| convert::node_ref(node)).collect();
+    let stays = nodes.iter().filter(|node| is_eligible(node));
+    let mut refs: Vec<NodeRef> = stays.map(|node| convert::node_ref(node)).collect();
     refs.sort_by(|a, b| a.name.cmp(&b.name));
     refs
+}
+
+/// Notes what a change means for the nodes behind balancers; whether it means anything.
+fn takes(known: &mut HashMap<String, NodeRef>, change: &Change<Node>) -> bool {
+    let node = change.object();
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let gone = matches!(change, Change::Deleted(_));
+    let now = (!gone && is_eligible(node)).then(|| convert::node_ref(node));
+    if known.get(name) == now.as_ref() {
+        return false;
+    }
+    match now {
+        Some(now) => known.insert(name.to_owned(), now),
+        None => known.remove(name),
+    };
+    true
 }
 
 /// Reconciles Services with the cloud.
@@ -151,11 +170,9 @@ impl Controller {
     /// A change of the nodes behind balancers concerns every Service that has one.
     async fn feed_nodes(&self, queue: &Workqueue<ObjectKey>) {
         let mut changes = self.nodes.subscribe();
-        let mut known = Vec::new();
-        while changes.recv().await.is_some() {
-            let now = eligible(&self.nodes.list());
-            if now != known {
-                known = now;
+        let mut known = HashMap::new();
+        while let Some(change) = changes.recv().await {
+            if takes(&mut known, &change) {
                 let services = self.services.list();
                 let balanced = services.iter().filter(|service| wants_balancer(service));
                 balanced.for_each(|service| queue.add(ObjectKey::of(&**service)));
@@ -302,6 +319,25 @@ mod tests {
     fn told(nodes: &[&str]) -> Told {
         let nodes = nodes.iter().map(|n| NodeRef { name: (*n).into(), ..NodeRef::default() });
         Told { spec: LbSpec::default(), nodes: nodes.collect() }
+    }
+
+    #[test]
+    fn only_nodes_that_come_go_or_change_for_balancers_count() {
+        let node = |meta: Value| -> Arc<Node> {
+            Arc::new(serde_json::from_value(json!({ "metadata": meta })).unwrap())
+        };
+        let seen = |new: &Arc<Node>| Change::Applied { old: None, new: new.clone() };
+        let (plain, excluded) = (
+            node(json!({ "name": "a" })),
+            node(json!({ "name": "a", "labels": { EXCLUDED: "" } })),
+        );
+        let mut known = HashMap::new();
+        assert!(takes(&mut known, &seen(&plain)));
+        assert!(!takes(&mut known, &seen(&plain)));
+        assert!(takes(&mut known, &seen(&excluded)));
+        assert!(!takes(&mut known, &Change::Deleted(excluded)));
+        assert!(takes(&mut known, &seen(&plain)));
+        assert!(takes(&mut known, &Change::Deleted(plain)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod lookup;
 mod matching;
 mod memory;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
@@ -57,6 +58,7 @@ fn plugins() -> Vec<Box<dyn Admission>> {
         Box::new(namespace_lifecycle::NamespaceLifecycle),
         Box::new(limit_ranger::LimitRanger),
         Box::new(service_account::ServiceAccount),
+        Box::new(node_restriction::NodeRestriction),
         Box::new(taint_nodes::TaintNodesByCondition),
         Box::new(pod_security::PodSecurity),
         Box::new(priority::Priority),

@@ -1,7 +1,7 @@
 //! What a kubelet may touch: its own Node and Lease, its pods, and what those pods refer to.
 //!
-//! The rules are the node authorizer's; what a node may *write into* objects is checked by
-//! [`super::escalation`]'s neighbour in admission (NodeRestriction).
+//! The rules are the node authorizer's; what a node may *write into* objects is checked in admission
+//! (`admission::node_restriction`).
 
 use std::sync::LazyLock;
 
