@@ -44,6 +44,8 @@ pub struct Config {
     pub cluster_cidr: Option<String>,
     /// Prefix length of a node's pod CIDR.
     pub node_cidr_prefix: u8,
+    /// A part of the cluster's range that no node gets.
+    pub node_cidr_reserved: Option<String>,
     /// A node without a heartbeat for this long is Unknown.
     pub node_monitor_grace: std::time::Duration,
     /// Who this process is in leader election; `None` runs without.

@@ -34,10 +34,12 @@ pub(crate) async fn run(context: Context) {
     let queue = Workqueue::new();
     enqueue_self(&nodes, &queue);
     let prefix = context.config.node_cidr_prefix;
+    let reserved = context.config.node_cidr_reserved.clone();
     // Ranges by node that were given and that the informer may not show yet.
     let given = Arc::new(parking_lot::Mutex::new(BTreeMap::new()));
     run_workers(queue, 1, context.stop.clone(), |key: ObjectKey| {
         let (nodes, range, given) = (nodes.clone(), range.clone(), given.clone());
+        let reserved = reserved.clone();
         let api: Api<Node> = Api::all(context.client.clone());
         async move {
             let Some(node) = nodes.get("", &key.name) else {
@@ -46,7 +48,8 @@ pub(crate) async fn run(context: Context) {
             if pod_cidr(&node).is_some() {
                 return Ok::<_, IpamError>(Requeue::Done);
             }
-            let taken = taken(&nodes.list(), &mut given.lock());
+            let mut taken = taken(&nodes.list(), &mut given.lock());
+            taken.extend(reserved);
             let cidr = plan(&range, prefix, &taken)?;
             let patch = json!({
                 "metadata": { "uid": node.metadata.uid },
@@ -77,23 +80,55 @@ fn taken(nodes: &[Arc<Node>], given: &mut BTreeMap<String, String>) -> BTreeSet<
     shown.chain(given.values().map(String::as_str)).map(str::to_owned).collect()
 }
 
-/// The first range of this prefix length in `range` that is not taken.
+/// The first range of this prefix length in `range` that overlaps none that is taken.
 fn plan(range: &str, prefix: u8, taken: &BTreeSet<String>) -> Result<String, IpamError> {
     let bad = || IpamError::BadRange(range.to_owned());
-    let (base, length) = range.split_once('/').ok_or_else(bad)?;
-    let base: Ipv4Addr = base.parse().map_err(|_| bad())?;
-    let length: u8 = length.parse().map_err(|_| bad())?;
-    if prefix < length || !(1..=30).contains(&prefix) {
+    let whole = Span::parse(range).ok_or_else(bad)?;
+    if !(1..=30).contains(&prefix) || whole.size() < Span::size_of(prefix) {
         return Err(bad());
     }
-    let size = 1u32 << (32 - prefix);
-    let candidates = (0..1u32 << (prefix - length))
-        .map(|index| Ipv4Addr::from(u32::from(base).wrapping_add(index.wrapping_mul(size))))
-        .map(|first| format!("{first}/{prefix}"));
-    candidates
-        .into_iter()
-        .find(|cidr| !taken.contains(cidr))
-        .ok_or_else(|| IpamError::Exhausted(range.to_owned()))
+    let mut taken: Vec<Span> = taken.iter().filter_map(|cidr| Span::parse(cidr)).collect();
+    taken.sort_unstable();
+    let mut taken = taken.into_iter().peekable();
+    let mut first = whole.first;
+    while first + Span::size_of(prefix) - 1 <= whole.last {
+        let candidate = Span { first, last: first + Span::size_of(prefix) - 1 };
+        while taken.next_if(|span| span.last < candidate.first).is_some() {}
+        match taken.peek() {
+            Some(span) if span.first <= candidate.last => first = candidate.last + 1,
+            _ => return Ok(format!("{}/{prefix}", candidate.address())),
+        }
+    }
+    Err(IpamError::Exhausted(range.to_owned()))
+}
+
+/// The first and the last address of a range, as numbers that cannot overflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Span {
+    first: u64,
+    last: u64,
+}
+
+impl Span {
+    fn parse(cidr: &str) -> Option<Self> {
+        let (base, length) = cidr.split_once('/')?;
+        let base: Ipv4Addr = base.parse().ok()?;
+        let length: u8 = length.parse().ok().filter(|length| *length <= 32)?;
+        let first = u64::from(u32::from(base)) & !(Self::size_of(length) - 1);
+        Some(Self { first, last: first + Self::size_of(length) - 1 })
+    }
+
+    fn size_of(prefix: u8) -> u64 {
+        1 << (32 - u32::from(prefix))
+    }
+
+    fn size(self) -> u64 {
+        self.last - self.first + 1
+    }
+
+    fn address(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::try_from(self.first).unwrap_or(u32::MAX))
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +139,10 @@ mod tests {
     fn the_first_free_range_is_given() {
         let taken = BTreeSet::from(["127.64.0.0/24".to_owned()]);
         assert_eq!(plan("127.64.0.0/17", 24, &taken).unwrap(), "127.64.1.0/24");
+        assert_eq!(plan("127.64.0.0/17", 28, &taken).unwrap(), "127.64.1.0/28");
+        let taken = ["127.64.0.16/28", "127.64.1.0/24"].map(str::to_owned).into();
+        assert_eq!(plan("127.64.0.0/17", 28, &taken).unwrap(), "127.64.0.0/28");
+        assert_eq!(plan("127.64.0.0/17", 24, &taken).unwrap(), "127.64.2.0/24");
     }
 
     #[test]

@@ -58,6 +58,18 @@ impl Network {
         Ipv4Addr::new(127, 64 + self.0, 0x70 | (high & 0x0f), low)
     }
 
+    /// Where the nodes' own addresses lie, within the pods' half.
+    pub fn node_cidr(self) -> String {
+        format!("127.{}.112.0/20", 64 + self.0)
+    }
+
+    /// The prefix length of each node's pod range: 24, or longer if the cluster has more nodes than
+    /// there are such ranges beside the nodes' addresses.
+    pub fn node_prefix(nodes: u16) -> u8 {
+        let fits = |prefix: &u8| (1u32 << (prefix - 17)) / 8 * 7 >= u32::from(nodes);
+        (24..30).find(fits).unwrap_or(30)
+    }
+
     /// A node's load-balancer addresses come from here.
     pub fn load_balancer_pool(self) -> String {
         format!("127.{}.255.0/24", 64 + self.0)
@@ -122,6 +134,7 @@ mod tests {
         assert_eq!(network.service_cidr(), "127.65.128.0/17");
         assert_eq!(network.api_service_ip().to_string(), "127.65.128.1");
         assert_eq!(network.node_ip(0).to_string(), "127.65.112.1");
+        assert_eq!([1, 112, 113, 1000].map(Network::node_prefix), [24, 24, 25, 28]);
     }
 
     #[test]

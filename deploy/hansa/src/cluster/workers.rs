@@ -10,6 +10,7 @@ use hansa_plugin_host::{Host, HostConfig};
 
 use super::in_process::Clients;
 use super::{Cluster, guests, identity, kinds};
+use crate::network::Network;
 
 /// Starts them; the answer keeps the host of decisions alive.
 ///
@@ -40,7 +41,8 @@ fn start_controllers(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) {
         hub: cluster.settings.hub,
         root_ca: cluster.pki.ca_pem().to_owned(),
         cluster_cidr: Some(cluster.network.pod_cidr()),
-        node_cidr_prefix: 24,
+        node_cidr_prefix: Network::node_prefix(cluster.settings.nodes),
+        node_cidr_reserved: Some(cluster.network.node_cidr()),
         node_monitor_grace: Duration::from_secs(40),
         identity: None,
     };

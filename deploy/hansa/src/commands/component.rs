@@ -350,6 +350,7 @@ async fn controllers(args: ControllerManagerArgs, stop: CancellationToken) -> Re
         root_ca: read_text(&args.root_ca_file)?,
         cluster_cidr: args.cluster_cidr,
         node_cidr_prefix: args.node_cidr_mask_size,
+        node_cidr_reserved: None,
         node_monitor_grace: Duration::from_secs(args.node_monitor_grace_period_secs),
         identity: args.connection.identity(),
     };
