@@ -13,6 +13,7 @@ on!(hollow:
     components_have_roles_of_their_own,
     roles_are_enforced,
     nobody_gives_what_he_has_not,
+    a_kubelet_keeps_to_its_own_node,
     a_service_accounts_token_works,
 );
 
@@ -87,6 +88,23 @@ fn nobody_gives_what_he_has_not(kubectl: &Kubectl) {
     assert!(error.contains("attempting to grant RBAC permissions not currently held"), "{error}");
     let role = ["create", "role", "same", "--verb=get", "--resource=pods", "--as", user];
     kubectl.ok(&role);
+}
+
+fn a_kubelet_keeps_to_its_own_node(kubectl: &Kubectl) {
+    let label = |node: &str, label: &str| {
+        let as_node = ["--as", "system:node:hollow-1", "--as-group", "system:nodes"];
+        kubectl.run(&[&["label", "--overwrite", "node", node, label][..], &as_node].concat())
+    };
+    let own = format!("example.com/{}=1", kubectl.namespace);
+    assert!(label("hollow-1", &own).success, "its own label");
+    for (node, change, why) in [
+        ("hollow-1", "node-restriction.kubernetes.io/pool=gold", "is not allowed to modify labels"),
+        ("hollow-1", "x.kubernetes.io/role=control-plane", "is not allowed to modify labels"),
+        ("hollow-2", &own, "node may only access its own Node object"),
+    ] {
+        let refused = label(node, change);
+        assert!(!refused.success && refused.stderr.contains(why), "{change}: {refused:?}");
+    }
 }
 
 fn a_service_accounts_token_works(kubectl: &Kubectl) {
