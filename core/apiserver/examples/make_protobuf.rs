@@ -3,15 +3,19 @@
 //! `cargo run -p hansa-apiserver --example make_protobuf -- OUT PREFIX=FILE…`: FILE is a `types.go`,
 //! PREFIX the schema name of its package, such as `io.k8s.api.core.v1`. Only facts go out: per type
 //! the fields' JSON names and numbers. A number is negative where Go's JSON leaves the zero value out,
-//! and a field that Go inlines is `"@NUMBER": {…}`.
+//! and a field that Go inlines is `"@NUMBER": {…}`. So is one whose type is a named list (`type Verbs
+//! []string`): its message has the items in field 1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A type that is another version's, by their full names.
 type Alias = (String, String);
+
+/// The full names of lists that have a name of their own.
+type Lists = BTreeSet<String>;
 
 /// The fields of Go structs by full name: JSON name (empty if inlined), Go type, number, omitted.
 type Structs = BTreeMap<String, Vec<Field>>;
@@ -29,17 +33,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let output = arguments.next().ok_or("usage: make_protobuf OUT PREFIX=FILE…")?;
     let mut structs = Structs::new();
     let mut aliases = Vec::new();
+    let mut lists = Lists::new();
     for argument in arguments {
         let (prefix, file) = argument.split_once('=').ok_or("PREFIX=FILE expected")?;
         let text = std::fs::read_to_string(file)?;
         read(prefix, &text, &mut structs)?;
         aliases.extend(renamed(prefix, &text)?);
+        lists.extend(named_lists(prefix, &text)?);
     }
     resolve(&aliases, &mut structs);
     let rows: Vec<String> = structs
         .keys()
         .filter_map(|name| {
-            let fields = numbers(name, &structs);
+            let fields = numbers(name, &structs, &lists);
             (!fields.is_empty()).then(|| format!("{name:?}:{}", Value::Object(fields)))
         })
         .collect();
@@ -84,6 +90,12 @@ fn renamed(prefix: &str, text: &str) -> Result<Vec<Alias>, regex::Error> {
     Ok(found.collect())
 }
 
+/// `type Verbs []string` and the like.
+fn named_lists(prefix: &str, text: &str) -> Result<Vec<String>, regex::Error> {
+    let list = Regex::new(r"(?m)^type (\w+) \[\]string$")?;
+    Ok(list.captures_iter(text).map(|found| format!("{prefix}.{}", &found[1])).collect())
+}
+
 fn resolve(aliases: &[Alias], structs: &mut Structs) {
     for (name, of) in aliases {
         if let Some(fields) = structs.get(of).cloned() {
@@ -100,7 +112,7 @@ fn resolve(aliases: &[Alias], structs: &mut Structs) {
     }
 }
 
-fn numbers(name: &str, structs: &Structs) -> Map<String, Value> {
+fn numbers(name: &str, structs: &Structs, lists: &Lists) -> Map<String, Value> {
     let package = name.rsplit_once('.').map_or("", |(package, _)| package);
     let mut out = Map::new();
     for field in structs.get(name).into_iter().flatten() {
@@ -108,7 +120,9 @@ fn numbers(name: &str, structs: &Structs) -> Map<String, Value> {
             let own = field.go_type.trim_start_matches('*');
             let inner =
                 if structs.contains_key(own) { own.into() } else { format!("{package}.{own}") };
-            out.insert(format!("@{}", field.number), numbers(&inner, structs).into());
+            out.insert(format!("@{}", field.number), numbers(&inner, structs, lists).into());
+        } else if lists.contains(&format!("{package}.{}", field.go_type)) {
+            out.insert(format!("@{}", field.number), json!({ (&field.name): 1 }));
         } else {
             let number = if field.omit_zero { -field.number } else { field.number };
             out.insert(field.name.clone(), number.into());

@@ -114,6 +114,17 @@ fn times_lists_in_maps_and_options_of_every_group() {
     assert_eq!(namespace["metadata"]["creationTimestamp"], "2023-11-14T22:13:20Z");
 }
 
+/// Discovery's verbs are a list with a name, and so a message: without it no Go client finds a kind.
+#[test]
+fn verbs_are_a_message_of_their_own() {
+    let verbs = build().bytes(1, "get").bytes(1, "list");
+    let resource = build().bytes(1, "pods").bytes(4, verbs);
+    let list = build().bytes(1, "v1").bytes(2, resource);
+    let json = json!({"apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "v1",
+        "resources": [{"name": "pods", "verbs": ["get", "list"]}]});
+    assert_eq!(encode(&json).unwrap(), envelope("v1", "APIResourceList", &list));
+}
+
 #[test]
 fn what_is_no_object_is_refused() {
     assert_eq!(decode(b"{}"), Err(Error::Magic));
