@@ -27,6 +27,7 @@ use crate::wiring::enqueue;
 const DISCOVER: Duration = Duration::from_secs(10);
 /// Between counts without a cause.
 const RESYNC: Duration = Duration::from_secs(300);
+const QUOTAS: &str = "resourcequotas";
 
 /// The objects of one namespace.
 type ListOf = Box<dyn Fn(&str) -> Vec<Value> + Send + Sync>;
@@ -79,7 +80,8 @@ fn concerns_limits(change: &Change<ResourceQuota>) -> Vec<ObjectKey> {
 }
 
 impl Counter {
-    /// The kinds of which more than the number counts.
+    /// The kinds of which more than the number counts, and quotas themselves: a new one counts itself,
+    /// and another reflector might not have seen it yet.
     async fn follow_objects(&self) {
         let pods = self.context.informers.of::<Pod>();
         let services = self.context.informers.of::<Service>();
@@ -90,6 +92,9 @@ impl Counter {
         self.count(pods, Evaluator::Pods);
         self.count(services, Evaluator::Services);
         self.count(claims, Evaluator::Claims);
+        if let Some(evaluator) = Evaluator::of("", QUOTAS) {
+            self.count(self.quotas.clone(), evaluator);
+        }
     }
 
     fn count<K>(&self, informer: Informer<K>, evaluator: Evaluator)
@@ -128,7 +133,7 @@ impl Counter {
 
     /// Follows the metadata of every other kind once it is there.
     async fn follow_kinds(&self) {
-        let mut known = HashSet::new();
+        let mut known = HashSet::from([(String::new(), QUOTAS.to_owned())]);
         loop {
             match discover(&self.context.client).await {
                 Ok(kinds) => {
