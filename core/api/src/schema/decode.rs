@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::strict::{self, Path};
 use super::{Bundle, FieldDef, FieldType, TypeId};
 use crate::gvk::GroupVersionKind;
 use crate::quantity::Quantity;
@@ -55,13 +56,13 @@ impl DecodeError {
 }
 
 /// How many strict complaints are kept, as upstream.
-const MAX_COMPLAINTS: usize = 100;
+pub(super) const MAX_COMPLAINTS: usize = 100;
 
 /// Parses JSON and notes repeated fields.
 pub fn parse_json(bytes: &[u8]) -> Result<Parsed, DecodeError> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
+    let seed = Tree { path: &Path::Root, duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).map_err(syntax)?;
     deserializer.end().map_err(syntax)?;
     Ok(Parsed { value, duplicates })
@@ -72,7 +73,7 @@ fn syntax(error: serde_json::Error) -> DecodeError {
 }
 
 struct Tree<'a> {
-    path: String,
+    path: &'a Path<'a>,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -122,8 +123,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            match items.next_element_seed(Tree { path, duplicates: self.duplicates })? {
+            let path = Path::Item(self.path, list.len());
+            match items.next_element_seed(Tree { path: &path, duplicates: self.duplicates })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -133,11 +134,12 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = crate::field::child(&self.path, &key);
+            let path = Path::Field(self.path, &key);
             if map.contains_key(&key) && self.duplicates.len() < MAX_COMPLAINTS {
-                self.duplicates.push(format!("duplicate field {path:?}"));
+                self.duplicates.push(format!("duplicate field {:?}", path.render()));
             }
-            let value = entries.next_value_seed(Tree { path, duplicates: self.duplicates })?;
+            let value =
+                entries.next_value_seed(Tree { path: &path, duplicates: self.duplicates })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))
@@ -158,15 +160,19 @@ pub fn conform(bundle: &Bundle, id: TypeId, value: &mut Value) -> Result<Vec<Str
     Ok(walk.unknown)
 }
 
-/// [`parse_json`] and [`conform`] in one; the complaints are duplicates and unknown fields.
+/// [`parse_json`] and [`conform`] in one, and what [strict decoding](strict) complains about.
 pub fn decode(
     bundle: &Bundle,
     id: TypeId,
     bytes: &[u8],
 ) -> Result<(Value, Vec<String>), DecodeError> {
-    let Parsed { mut value, mut duplicates } = parse_json(bytes)?;
-    duplicates.extend(conform(bundle, id, &mut value)?);
-    Ok((value, duplicates))
+    let Parsed { mut value, duplicates } = parse_json(bytes)?;
+    let unknown = conform(bundle, id, &mut value)?;
+    let complaints = match duplicates.is_empty() && unknown.is_empty() {
+        true => Vec::new(),
+        false => strict::complaints(bundle, id, bytes),
+    };
+    Ok((value, complaints))
 }
 
 /// Where the walk stands, in the two notations that messages use.

@@ -6,6 +6,7 @@
 
 mod bundle;
 pub mod decode;
+pub mod strict;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

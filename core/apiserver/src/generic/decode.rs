@@ -1,7 +1,7 @@
 //! From a request's bytes to an object of the resource's kind.
 
 use hansa_api::gvk::GroupVersionKind;
-use hansa_api::schema::{builtin, decode};
+use hansa_api::schema::{builtin, decode, strict};
 use hansa_api::status::ApiError;
 use serde_json::Value;
 use serde_saphyr::DuplicateKeyPolicy;
@@ -130,6 +130,9 @@ pub fn object(
     check_type(&served.resource, &mut decoded.obj)?;
     let unknown = served.strategy.prune(&served.resource, &mut decoded.obj)?;
     decoded.complaints.extend(unknown);
+    if format == Format::Json && !decoded.complaints.is_empty() {
+        in_order(&served.resource, bytes, &mut decoded.complaints);
+    }
     match validation {
         FieldValidation::Ignore => decoded.complaints.clear(),
         FieldValidation::Warn => {}
@@ -140,6 +143,13 @@ pub fn object(
         }
     }
     Ok(decoded)
+}
+
+/// Puts complaints about a built-in kind's JSON into the order of the text.
+fn in_order(resource: &Resource, json: &[u8], complaints: &mut Vec<String>) {
+    if let Some(id) = builtin().type_of(&kind_of(resource)) {
+        *complaints = strict::complaints(builtin(), id, json);
+    }
 }
 
 /// Checks `apiVersion` and `kind`, and fills them in where they are missing.
