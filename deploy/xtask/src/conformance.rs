@@ -46,8 +46,8 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let report = work.join("report.json");
     let _ = fs::remove_file(&report);
     let status = match &args.kubeconfig {
-        Some(kubeconfig) => suite(args, kubeconfig, &work)?,
-        None => on_a_new_cluster(root, args, &work)?,
+        Some(kubeconfig) => suite(args, kubeconfig, &report)?,
+        None => on_a_new_cluster(root, args, &report)?,
     };
     let text = fs::read_to_string(&report)
         .with_context(|| format!("failed to read the suite's report (it ended with {status})"))?;
@@ -74,8 +74,9 @@ fn commit(root: &Path) -> Result<String> {
 }
 
 /// Starts a cluster with data and kubeconfig of its own, and takes it down whatever happens.
-fn on_a_new_cluster(root: &Path, args: &Args, work: &Path) -> Result<ExitStatus> {
+fn on_a_new_cluster(root: &Path, args: &Args, report: &Path) -> Result<ExitStatus> {
     run::ok(run::cargo(root).args(["build", "--release", "-p", "hansa"]))?;
+    let work = root.join("target/conformance");
     let kubeconfig = work.join("kubeconfig");
     let hansa = |words: &[&str]| {
         let mut command = Command::new(root.join("target/release/hansa"));
@@ -83,20 +84,19 @@ fn on_a_new_cluster(root: &Path, args: &Args, work: &Path) -> Result<ExitStatus>
         command
     };
     run::ok(&mut hansa(&["up", "conformance", "--runtime", &args.runtime, "--nodes", "2"]))?;
-    let outcome = suite(args, &kubeconfig, work);
+    let outcome = suite(args, &kubeconfig, report);
     run::ok(&mut hansa(&["down", "conformance", "--purge"]))?;
     outcome
 }
 
-fn suite(args: &Args, kubeconfig: &Path, work: &Path) -> Result<ExitStatus> {
+fn suite(args: &Args, kubeconfig: &Path, report: &Path) -> Result<ExitStatus> {
     let mut suite = Command::new(&args.e2e_test);
     suite.args(["--provider=local", "--allowed-not-ready-nodes=-1", "--minStartupPods=-1"]);
     suite.args(["--dump-logs-on-failure=false", "--ginkgo.no-color", "--ginkgo.succinct"]);
     suite.arg(format!("--kubeconfig={}", kubeconfig.display()));
     suite.arg(format!("--ginkgo.focus={}", args.focus));
     suite.args(args.skip.iter().map(|skip| format!("--ginkgo.skip={skip}")));
-    suite.arg(format!("--ginkgo.output-dir={}", work.display()));
-    suite.arg("--ginkgo.json-report=report.json");
+    suite.arg(format!("--ginkgo.json-report={}", report.display()));
     suite.status().with_context(|| format!("failed to start {}", args.e2e_test.display()))
 }
 
