@@ -136,8 +136,8 @@ impl Counter {
         let mut known = HashSet::from([(String::new(), QUOTAS.to_owned())]);
         loop {
             match discover(&self.context.client).await {
-                Ok(kinds) => {
-                    for served in kinds.into_values() {
+                Ok(found) => {
+                    for served in found.kinds.into_values() {
                         self.follow_kind(served, &mut known).await;
                     }
                 }

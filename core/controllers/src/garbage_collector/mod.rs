@@ -75,7 +75,7 @@ impl Collector {
         let mut first = Some(first);
         loop {
             match discover(&self.context.client).await {
-                Ok(kinds) => self.watch_new(kinds, &mut watched, first.take()),
+                Ok(found) => self.watch_new(found.kinds, &mut watched, first.take()),
                 Err(error) => tracing::debug!(%error, "failed to discover kinds, will retry"),
             }
             tokio::select! {
