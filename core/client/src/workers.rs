@@ -60,6 +60,8 @@ where
             }
         }
         queue.done(&key);
+        // Work that never has to wait must not keep its thread from others.
+        tokio::task::consume_budget().await;
     }
 }
 

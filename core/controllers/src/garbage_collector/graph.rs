@@ -46,6 +46,11 @@ impl Object {
         self.deleting && self.has(FOREGROUND)
     }
 
+    /// Keeps owners that are deleted in the foreground from going.
+    fn blocks_any(&self) -> bool {
+        self.owners.iter().any(|owner| owner.block_owner_deletion == Some(true))
+    }
+
     /// Is to be deleted without its dependents.
     pub(super) fn orphans_dependents(&self) -> bool {
         self.deleting && self.has(ORPHAN)
@@ -61,6 +66,8 @@ pub(super) enum Verdict {
     Delete(&'static str),
     /// Remove these owners' references (by uid); others still own it.
     Disown(Vec<String>),
+    /// Let it block none of its owners any more: it is part of a circle that would wait for itself.
+    Loosen,
     /// Release all dependents, then drop the orphan finalizer.
     Orphan(Vec<String>),
     /// Drop this finalizer: nothing blocks the object any more.
@@ -134,7 +141,7 @@ impl Graph {
             return Verdict::Orphan(self.dependents_of(uid));
         }
         if object.waits_for_dependents() {
-            return self.foreground(uid);
+            return self.foreground(uid, object);
         }
         if object.deleting || object.owners.is_empty() {
             return Verdict::Keep;
@@ -142,17 +149,23 @@ impl Graph {
         self.judge_owned(uid, object, asked)
     }
 
-    fn foreground(&self, uid: &str) -> Verdict {
+    /// Dependents that wait for theirs are seen to already; going on with them as well would go round
+    /// and round in a circle.
+    fn foreground(&self, uid: &str, object: &Object) -> Verdict {
         let dependents = self.dependents_of(uid);
         let blocks = |dependent: &String| {
             let owners = self.objects.get(dependent).map(|object| object.owners.as_slice());
             let mut owners = owners.unwrap_or_default().iter();
             owners.any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
         };
-        if dependents.iter().any(blocks) {
-            return Verdict::Descend(dependents);
+        match dependents.iter().any(blocks) {
+            false => Verdict::Unblock(FOREGROUND),
+            true if object.blocks_any() && self.is_in_a_circle(uid) => Verdict::Loosen,
+            true => {
+                let idle = |uid: &String| !self.waits_for_dependents(uid);
+                Verdict::Descend(dependents.into_iter().filter(idle).collect())
+            }
         }
-        Verdict::Unblock(FOREGROUND)
     }
 
     fn judge_owned(&self, uid: &str, object: &Object, asked: &HashMap<String, Owner>) -> Verdict {
@@ -170,9 +183,34 @@ impl Graph {
             }
             (true, false) => {
                 let waiting = going.iter().any(|owner| standing(owner) == Owner::Waiting);
-                Verdict::Delete(self.policy(uid, object, waiting))
+                match waiting && object.blocks_any() && self.is_in_a_circle(uid) {
+                    true => Verdict::Loosen,
+                    false => Verdict::Delete(self.policy(uid, object, waiting)),
+                }
             }
         }
+    }
+
+    /// Whether an object is among the owners of its owners, all of them in foreground deletion.
+    fn is_in_a_circle(&self, uid: &str) -> bool {
+        let mut seen = HashSet::new();
+        let mut above = vec![uid];
+        while let Some(next) = above.pop() {
+            let owners = self.objects.get(next).map(|object| object.owners.as_slice());
+            for owner in owners.unwrap_or_default().iter().map(|owner| owner.uid.as_str()) {
+                if owner == uid {
+                    return true;
+                }
+                if self.waits_for_dependents(owner) && seen.insert(owner) {
+                    above.push(owner);
+                }
+            }
+        }
+        false
+    }
+
+    fn waits_for_dependents(&self, uid: &str) -> bool {
+        self.objects.get(uid).is_some_and(Object::waits_for_dependents)
     }
 
     /// A deletion goes on as it began: in the foreground below a foreground deletion.
@@ -266,6 +304,38 @@ mod tests {
         assert_eq!(graph.verdict("rs", &none), Verdict::Unblock(FOREGROUND));
         graph.remove("rs");
         assert_eq!(graph.verdict("dep", &none), Verdict::Unblock(FOREGROUND));
+    }
+
+    #[test]
+    fn a_circle_does_not_wait_for_itself() {
+        let mut graph = Graph::default();
+        graph.apply("a", object(&["c"], &[FOREGROUND], true));
+        graph.apply("b", object(&["a"], &[], false));
+        graph.apply("c", object(&["b"], &[], false));
+        let none = HashMap::new();
+        assert_eq!(graph.verdict("b", &none), Verdict::Delete("Foreground"));
+        graph.apply("b", object(&["a"], &[FOREGROUND], true));
+        assert_eq!(graph.verdict("c", &none), Verdict::Loosen, "a waits for b, and b for c");
+        let mut loose = object(&["b"], &[], false);
+        loose.owners[0].block_owner_deletion = Some(false);
+        graph.apply("c", loose);
+        assert_eq!(graph.verdict("c", &none), Verdict::Delete("Foreground"));
+        assert_eq!(graph.verdict("b", &none), Verdict::Unblock(FOREGROUND));
+    }
+
+    #[test]
+    fn a_circle_that_waits_already_is_broken_and_not_run_round() {
+        let mut graph = Graph::default();
+        for (uid, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+            graph.apply(uid, object(&[owner], &[FOREGROUND], true));
+        }
+        let none = HashMap::new();
+        for uid in ["a", "b", "c"] {
+            assert_eq!(graph.verdict(uid, &none), Verdict::Loosen);
+        }
+        graph.apply("c", object(&["x"], &[FOREGROUND], true));
+        assert_eq!(graph.verdict("b", &none), Verdict::Unblock(FOREGROUND));
+        assert_eq!(graph.verdict("a", &none), Verdict::Descend(Vec::new()), "b comes by itself");
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Collector {
             Verdict::Keep => {}
             Verdict::Delete(policy) => self.delete(uid, object, policy).await?,
             Verdict::Disown(owners) => self.disown(uid, object, &owners).await?,
+            Verdict::Loosen => self.loosen(uid, object).await?,
             Verdict::Descend(dependents) => {
                 dependents.into_iter().for_each(|dependent| self.queue.add(dependent));
             }
@@ -211,6 +212,15 @@ impl Collector {
         let left: Vec<_> =
             object.owners.iter().filter(|owner| !owners.contains(&owner.uid)).collect();
         self.patch(uid, object, json!({ "ownerReferences": left })).await
+    }
+
+    /// Keeps the owners' references, without letting them block.
+    async fn loosen(&self, uid: &str, object: &Object) -> Result<(), Error> {
+        let mut owners = object.owners.clone();
+        for owner in &mut owners {
+            owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false);
+        }
+        self.patch(uid, object, json!({ "ownerReferences": owners })).await
     }
 
     async fn drop_finalizer(&self, uid: &str, object: &Object, which: &str) -> Result<(), Error> {
