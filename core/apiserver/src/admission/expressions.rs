@@ -1,6 +1,6 @@
 //! What the expressions of webhooks and policies may name, and what they find there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hansa_cel::{CALL_LIMIT, Decl, Env, EvalError, Meter, Program, Type, Variables};
@@ -22,7 +22,7 @@ const OUT_OF_BUDGET: &str = "validation failed due to running out of cost budget
 pub(super) type Compiled = Result<Program, String>;
 
 /// What match conditions may name.
-pub(super) fn env() -> Env {
+pub(crate) fn env() -> Env {
     Env::new()
         .typed("object", Type::Dyn)
         .typed("oldObject", Type::Dyn)
@@ -32,9 +32,14 @@ pub(super) fn env() -> Env {
 }
 
 /// What a policy's expressions may name besides.
-pub(super) fn policy_env(params: bool) -> Env {
+pub(crate) fn policy_env(params: bool) -> Env {
     let env = env().variable("namespaceObject", Decl::open_object("kubernetes.Namespace"));
     if params { env.typed("params", Type::Dyn) } else { env }
+}
+
+/// The same with a policy's variables, by name.
+pub(crate) fn declare_variables(env: Env, variables: &BTreeMap<String, Decl>) -> Env {
+    env.variable("variables", Decl::object("kubernetes.variables", variables.clone(), 0))
 }
 
 /// Compiles an expression.

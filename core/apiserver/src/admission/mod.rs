@@ -9,7 +9,7 @@ mod configured;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
-mod expressions;
+pub(crate) mod expressions;
 mod in_use_protection;
 mod index;
 mod limit_ranger;

@@ -18,7 +18,7 @@ pub(super) use mutating::MutatingPolicies;
 pub(super) use validating::ValidatingPolicies;
 
 use super::conditions::Conditions;
-use super::expressions::{Compiled, compile, policy_env};
+use super::expressions::{Compiled, compile, declare_variables, policy_env};
 use super::lookup;
 use super::matching::{Matching, Seen};
 use crate::generic::admit::Attributes;
@@ -55,8 +55,7 @@ impl Policy {
                 fields.insert(name.clone(), Decl::of(program.result_type().clone()));
             }
             variables.push((name, program));
-            env =
-                env.variable("variables", Decl::object("kubernetes.variables", fields.clone(), 0));
+            env = declare_variables(env, &fields);
         }
         let read = Self {
             name: meta::name(policy).to_owned(),

@@ -2,6 +2,7 @@
 
 pub(super) mod binding;
 pub(crate) mod client;
+mod expressions;
 pub(super) mod policy;
 mod rules;
 pub(super) mod webhook;

@@ -1,15 +1,17 @@
 //! ValidatingAdmissionPolicies and MutatingAdmissionPolicies.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use hansa_api::field::{FieldError, child, index};
 use hansa_api::meta::{self, at, default_field, fields_mut, list_at, str_at};
 use hansa_api::names;
-use hansa_cel::RESERVED;
+use hansa_cel::{Decl, Env, RESERVED, Type};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::expressions::{Wanted, compiles, required};
 use super::{CATEGORIES, FAILURE_POLICIES, GROUP, REINVOCATION, rules};
+use crate::admission::expressions::{declare_variables, policy_env};
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, Strategy};
 use crate::registry::check::Check;
@@ -18,6 +20,8 @@ use crate::registry::{cells, conditions};
 
 const MAX_AUDIT: usize = 20;
 const MAX_AUDIT_EXPRESSION: usize = 5 << 10;
+/// The field that most expressions are in, and what is said if it is empty.
+const EXPRESSION: (&str, &str) = ("expression", "expression is not specified");
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 /// Patch types and the fields that hold them.
 const PATCHES: [(&str, &str); 2] =
@@ -107,15 +111,22 @@ impl Policies {
             param_kind(check, "spec.paramKind", kind);
         }
         self.constraints(check, "spec.matchConstraints", at(spec, &["matchConstraints"]));
+        let env = self.env(spec);
         if !kept_conditions {
             let conditions = list_at(spec, &["matchConditions"]);
-            rules::validate_conditions(check, "spec.matchConditions", conditions);
+            rules::validate_conditions(check, "spec.matchConditions", conditions, &env);
         }
-        variables(check, list_at(spec, &["variables"]));
+        let env = variables(check, list_at(spec, &["variables"]), env);
         match self.mutating {
-            true => mutations(check, spec),
-            false => validations(check, meta::name(obj), spec),
+            true => mutations(check, spec, &env),
+            false => validations(check, meta::name(obj), spec, &env),
         }
+    }
+
+    /// What the expressions of a policy may name.
+    fn env(&self, spec: &Value) -> Env {
+        let env = policy_env(at(spec, &["paramKind"]).is_some());
+        if self.mutating { env.mutations() } else { env }
     }
 
     fn constraints(&self, check: &mut Check, path: &str, resources: Option<&Value>) {
@@ -161,8 +172,10 @@ fn param_kind(check: &mut Check, path: &str, param: &Value) {
     }
 }
 
-fn variables(check: &mut Check, variables: &[Value]) {
+/// Checks variables; each may name those before it, and what comes later all of them.
+fn variables(check: &mut Check, variables: &[Value], mut env: Env) -> Env {
     let mut seen = HashSet::new();
+    let mut fields = BTreeMap::new();
     for (at, variable) in variables.iter().enumerate() {
         let path = index("spec.variables", at);
         let (name_path, name) = (child(&path, "name"), str_at(variable, &["name"]));
@@ -173,22 +186,18 @@ fn variables(check: &mut Check, variables: &[Value]) {
         } else if !seen.insert(name) {
             check.duplicate(&name_path, name);
         }
-        expression(check, &path, variable, "expression", "expression is not specified");
+        let kind = required(check, &path, variable, EXPRESSION, Wanted::any(&env));
+        fields.insert(name.to_owned(), Decl::of(kind.unwrap_or(Type::Dyn)));
+        env = declare_variables(env, &fields);
     }
+    env
 }
 
 fn is_identifier(name: &str) -> bool {
     names::c_identifier(name).is_empty() && !RESERVED.contains(&name)
 }
 
-/// An expression that must be there.
-fn expression(check: &mut Check, path: &str, holder: &Value, field: &str, missing: &str) {
-    if str_at(holder, &[field]).trim().is_empty() {
-        check.required(&child(path, field), missing);
-    }
-}
-
-fn validations(check: &mut Check, name: &str, spec: &Value) {
+fn validations(check: &mut Check, name: &str, spec: &Value, env: &Env) {
     let (rules, notes) = (list_at(spec, &["validations"]), list_at(spec, &["auditAnnotations"]));
     if rules.is_empty() && notes.is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -196,7 +205,7 @@ fn validations(check: &mut Check, name: &str, spec: &Value) {
         return check.required("spec.auditAnnotations", why);
     }
     for (at, rule) in rules.iter().enumerate() {
-        validation(check, &index("spec.validations", at), rule);
+        validation(check, &index("spec.validations", at), rule, env);
     }
     let path = "spec.auditAnnotations";
     if notes.len() > MAX_AUDIT {
@@ -207,15 +216,19 @@ fn validations(check: &mut Check, name: &str, spec: &Value) {
     for (at, note) in notes.iter().enumerate() {
         let path = index(path, at);
         let key = str_at(note, &["key"]);
-        audit(check, &path, name, note);
+        audit(check, &path, name, note, env);
         if !seen.insert(key) {
             check.duplicate(&child(&path, "key"), key);
         }
     }
 }
 
-fn validation(check: &mut Check, path: &str, rule: &Value) {
-    expression(check, path, rule, "expression", "expression is not specified");
+fn validation(check: &mut Check, path: &str, rule: &Value, env: &Env) {
+    required(check, path, rule, EXPRESSION, Wanted::bool(env));
+    let message = str_at(rule, &["messageExpression"]);
+    if !message.trim().is_empty() {
+        compiles(check, &child(path, "messageExpression"), message, Wanted::string(env));
+    }
     for field in ["messageExpression", "message"] {
         let (path, text) = (child(path, field), str_at(rule, &[field]));
         if !text.is_empty() && text.trim().is_empty() {
@@ -227,7 +240,7 @@ fn validation(check: &mut Check, path: &str, rule: &Value) {
     check.supported(&child(path, "reason"), at(rule, &["reason"]), &REASONS);
 }
 
-fn audit(check: &mut Check, path: &str, policy: &str, note: &Value) {
+fn audit(check: &mut Check, path: &str, policy: &str, note: &Value, env: &Env) {
     let (key_path, key) = (child(path, "key"), str_at(note, &["key"]));
     if policy.is_empty() {
         check.invalid(&key_path, key, "requires metadata.name be non-empty");
@@ -235,26 +248,27 @@ fn audit(check: &mut Check, path: &str, policy: &str, note: &Value) {
         let full = format!("{policy}/{key}");
         check.text(&key_path, &full, names::qualified_name(&full));
     }
-    expression(check, path, note, "valueExpression", "valueExpression is not specified");
+    let missing = ("valueExpression", "valueExpression is not specified");
+    required(check, path, note, missing, Wanted::note(env));
     if str_at(note, &["valueExpression"]).trim().len() > MAX_AUDIT_EXPRESSION {
         let why = format!("must not exceed {MAX_AUDIT_EXPRESSION} bytes in length");
         check.required(&child(path, "valueExpression"), &why);
     }
 }
 
-fn mutations(check: &mut Check, spec: &Value) {
+fn mutations(check: &mut Check, spec: &Value, env: &Env) {
     let all = list_at(spec, &["mutations"]);
     if all.is_empty() {
         check.required("spec.mutations", "mutations must contain at least one item");
     }
     for (at, one) in all.iter().enumerate() {
-        mutation(check, &index("spec.mutations", at), one);
+        mutation(check, &index("spec.mutations", at), one, env);
     }
     let policy = str_at(spec, &["reinvocationPolicy"]);
     check.one_of("spec.reinvocationPolicy", policy, &REINVOCATION);
 }
 
-fn mutation(check: &mut Check, path: &str, mutation: &Value) {
+fn mutation(check: &mut Check, path: &str, mutation: &Value, env: &Env) {
     let kind = str_at(mutation, &["patchType"]);
     if !PATCHES.iter().any(|(name, _)| *name == kind) {
         let known = ["ApplyConfiguration", "JSONPatch"];
@@ -266,7 +280,9 @@ fn mutation(check: &mut Check, path: &str, mutation: &Value) {
             (true, None) => {
                 check.required(&path, &format!("must be specified when patchType is {kind}"));
             }
-            (true, Some(patch)) => expression(check, &path, patch, "expression", ""),
+            (true, Some(patch)) => {
+                required(check, &path, patch, ("expression", ""), Wanted::any(env));
+            }
             (false, Some(_)) => {
                 let why = format!("must not be specified when patchType is {kind}");
                 check.invalid(&path, format!("{{{field}}}"), &why);
@@ -282,7 +298,9 @@ fn validate_status(check: &mut Check, status: &Value) {
     for (at, warning) in warnings.iter().enumerate() {
         let path = index(path, at);
         for field in ["warning", "fieldRef"] {
-            expression(check, &path, warning, field, "");
+            if str_at(warning, &[field]).trim().is_empty() {
+                check.required(&child(&path, field), "");
+            }
         }
     }
     conditions::validate(check, "status.conditions", list_at(status, &["conditions"]));

@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use hansa_api::field::{FieldError, child, index};
 use hansa_api::meta::{Fields, at, default_field, list_at, str_at};
 use hansa_api::names;
+use hansa_cel::Env;
 use serde_json::{Map, Value};
 
 use super::MATCH_POLICIES;
+use super::expressions::{self, Wanted};
 use crate::registry::check::Check;
 use crate::registry::pod::defaults::each;
 
@@ -149,16 +151,15 @@ fn named(check: &mut Check, path: &str, names_: &[Value]) {
 }
 
 /// Expressions that must be true before anything else is looked at.
-pub(super) fn validate_conditions(check: &mut Check, path: &str, conditions: &[Value]) {
+pub(super) fn validate_conditions(check: &mut Check, path: &str, conditions: &[Value], env: &Env) {
     if conditions.len() > MAX_CONDITIONS {
         check.add(FieldError::too_many(path, conditions.len(), MAX_CONDITIONS));
     }
     let mut seen = HashSet::new();
     for (at, condition) in conditions.iter().enumerate() {
         let path = index(path, at);
-        if str_at(condition, &["expression"]).trim().is_empty() {
-            check.required(&child(&path, "expression"), "");
-        }
+        let wanted = Wanted::bool(env);
+        expressions::required(check, &path, condition, ("expression", ""), wanted);
         let name = str_at(condition, &["name"]);
         check.required_text(&child(&path, "name"), name, names::qualified_name);
         if !name.is_empty() && !seen.insert(name) {

@@ -88,6 +88,11 @@ fn mistakes_in_webhooks_are_named() {
             (rule(json!({"apiVersions": []})), "webhooks[0].rules[0].apiVersions: Required value"),
         ],
     );
+    let bad = json!({"matchConditions": [{"name": "a", "expression": "... [] bad expression"}]});
+    let errors = texts(&Webhooks { mutating: true }.validate_create(&webhook(bad)));
+    let expected = "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad \
+                    expression\": compilation failed: ";
+    assert!(errors.len() == 1 && errors[0].starts_with(expected), "{errors:?}");
     let old = webhook(json!({"sideEffects": "Some"}));
     assert_eq!(texts(&Webhooks { mutating: true }.validate_update(&old, &old)), [""; 0]);
 }
@@ -138,6 +143,16 @@ fn mistakes_in_validating_policies_are_named() {
             (
                 of(json!({"matchConditions": [{"name": "a"}]})),
                 "spec.matchConditions[0].expression: Required value",
+            ),
+            (
+                of(json!({"matchConditions": [{"name": "a", "expression": "object.spec"}]})),
+                "spec.matchConditions[0].expression: Invalid value: \"object.spec\": must \
+                 evaluate to bool",
+            ),
+            (
+                rule(json!({"expression": "true", "messageExpression": "1"})),
+                "spec.validations[0].messageExpression: Invalid value: \"1\": must evaluate to \
+                 string",
             ),
         ],
     );

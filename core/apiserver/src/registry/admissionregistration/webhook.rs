@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{CATEGORIES, FAILURE_POLICIES, GROUP, MATCH_POLICIES, REINVOCATION, client, rules};
+use crate::admission::expressions::env;
 use crate::generic::resource::Resource;
 use crate::generic::strategy::{Column, Strategy};
 use crate::registry::cells;
@@ -155,7 +156,7 @@ fn validate_webhook(check: &mut Check, path: &str, webhook: &Value, tolerated: T
     client::validate(check, &child(path, "clientConfig"), &webhook["clientConfig"]);
     if !tolerated.conditions {
         let conditions = list_at(webhook, &["matchConditions"]);
-        rules::validate_conditions(check, &child(path, "matchConditions"), conditions);
+        rules::validate_conditions(check, &child(path, "matchConditions"), conditions, &env());
     }
 }
 
