@@ -11,7 +11,9 @@ on!(hollow:
     gracefully,
     by_force,
     by_selector,
+    a_circle_of_owners_goes,
     a_namespace_takes_all_with_it,
+    a_namespace_says_what_it_waits_for,
     waits,
 );
 
@@ -101,6 +103,46 @@ fn a_namespace_takes_all_with_it(kubectl: &Kubectl) {
     assert!(!all.contains(&inner), "{all}");
     let error = kubectl.fails(&["create", "configmap", "m", "-n", &inner]);
     assert!(error.contains("not found"), "{error}");
+}
+
+fn a_circle_of_owners_goes(kubectl: &Kubectl) {
+    let all = ["a", "b", "c"];
+    let uids = all.map(|name| {
+        kubectl.apply(&config_map(name, "k", "v"));
+        kubectl.path(&["configmap", name], "{.metadata.uid}")
+    });
+    for (at, name) in all.iter().enumerate() {
+        let owner = (at + 2) % 3;
+        let reference = format!(
+            r#"{{"metadata": {{"ownerReferences": [{{"apiVersion": "v1", "kind": "ConfigMap",
+                "name": "{}", "uid": "{}", "blockOwnerDeletion": true}}]}}}}"#,
+            all[owner], uids[owner]
+        );
+        kubectl.ok(&["patch", "configmap", name, "--type=merge", "-p", &reference]);
+    }
+    kubectl.ok(&["delete", "configmap", "a", "--cascade=foreground", "--timeout=180s"]);
+    soon("no one of them is left", || {
+        let left = names(kubectl, "configmaps");
+        all.iter().all(|name| !left.lines().any(|line| line == format!("configmap/{name}")))
+    });
+}
+
+fn a_namespace_says_what_it_waits_for(kubectl: &Kubectl) {
+    let inner = format!("{}-held", kubectl.namespace);
+    let namespace = &*format!("namespace/{inner}");
+    kubectl.ok(&["create", "namespace", &inner]);
+    kubectl.ok(&["create", "configmap", "m", "-n", &inner]);
+    let held = r#"{"metadata": {"finalizers": ["test.dev/hold"]}}"#;
+    kubectl.ok(&["run", "p", "--image=pause:1", "-n", &inner, "--overrides", held]);
+    kubectl.ok(&["delete", namespace, "--wait=false"]);
+    let condition = "--for=condition=NamespaceFinalizersRemaining";
+    kubectl.ok(&["wait", condition, namespace, "--timeout=180s"]);
+    let messages = kubectl.path(&[namespace], "{.status.conditions[*].message}");
+    assert!(messages.contains("test.dev/hold in 1 resource instances"), "{messages}");
+    kubectl.ok(&["get", "configmap", "m", "-n", &inner]);
+    let free = r#"{"metadata": {"finalizers": null}}"#;
+    kubectl.ok(&["patch", "pod", "p", "-n", &inner, "--type=merge", "-p", free]);
+    kubectl.ok(&["wait", "--for=delete", namespace, "--timeout=180s"]);
 }
 
 fn waits(kubectl: &Kubectl) {
