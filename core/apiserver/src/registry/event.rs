@@ -150,9 +150,11 @@ impl Strategy for Events {
     }
 
     fn selectable_fields(&self) -> Vec<Str> {
-        let mut fields: Vec<Str> =
-            vec!["reason".into(), "type".into(), "reportingComponent".into()];
-        let about = if self.renamed { "regarding" } else { "involvedObject" };
+        let (about, by) = match self.renamed {
+            true => ("regarding", "reportingController"),
+            false => ("involvedObject", "reportingComponent"),
+        };
+        let mut fields: Vec<Str> = vec!["reason".into(), "type".into(), by.into()];
         for part in
             ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"]
         {
@@ -173,6 +175,7 @@ impl Strategy for Events {
                 let source = either(obj, "source").map_or("", |s| str_at(s, &["component"]));
                 if source.is_empty() { text(obj, "reportingComponent") } else { source }
             }
+            None if path == "reportingController" => text(obj, "reportingComponent"),
             None => text(obj, path),
         };
         text.to_owned()
@@ -393,6 +396,10 @@ mod tests {
         assert_eq!(other["regarding"]["name"], "p");
         assert_eq!(other["note"], "hello");
         assert_eq!(renamed.field_value(&other, "regarding.kind"), "Pod");
+        assert!(renamed.selectable_fields().contains(&"reportingController".into()));
+        for form in [&other, &core] {
+            assert_eq!(renamed.field_value(form, "reportingController"), "kubelet");
+        }
         let now = "2026-01-01T00:01:00Z".parse().unwrap();
         assert_eq!(renamed.row(&other, now), Events { renamed: false }.row(&core, now));
         assert_eq!(renamed.row(&other, now)[..4], ["60s", "Normal", "Started", "pod/p"]);
