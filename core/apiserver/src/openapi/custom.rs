@@ -8,7 +8,8 @@ use crate::generic::resource::Resource;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-const API_VERSION: &str = "The version of the schema of this object, as GROUP/VERSION.";
+const API_VERSION: &str =
+    "APIVersion defines which version of its group's schema the object follows: GROUP/VERSION.";
 const KIND: &str = "The kind of this object.";
 const METADATA: &str = "Standard metadata of objects.";
 
@@ -30,10 +31,24 @@ pub(super) fn schemas(served: &Served, dialect: Dialect) -> Vec<(String, Value)>
 }
 
 fn object(served: &Served, dialect: Dialect) -> Value {
-    let mut schema = served.schema.as_deref().cloned().unwrap_or_else(|| json!({}));
-    if !schema.is_object() {
-        schema = json!({});
-    }
+    let mut schema = match served.schema.as_deref().filter(|schema| schema.is_object()) {
+        Some(schema) if dialect == Dialect::V3 || !preserves(schema) => typed(schema, dialect),
+        // Not even the fields that every object has: kubectl would take them for all there may be.
+        _ => json!({"type": "object"}),
+    };
+    let resource = &served.resource;
+    let kind = gvk(&resource.group, &resource.version, &resource.kind);
+    schema["x-kubernetes-group-version-kind"] = json!([kind]);
+    schema
+}
+
+fn preserves(schema: &Value) -> bool {
+    schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+}
+
+/// A definition's schema with the fields that every object has.
+fn typed(schema: &Value, dialect: Dialect) -> Value {
+    let mut schema = schema.clone();
     if dialect == Dialect::V2 {
         simplify(&mut schema);
     }
@@ -48,9 +63,6 @@ fn object(served: &Served, dialect: Dialect) -> Value {
     properties.insert("apiVersion".into(), described(API_VERSION));
     properties.insert("kind".into(), described(KIND));
     properties.insert("metadata".into(), described_reference(OBJECT_META, dialect));
-    let resource = &served.resource;
-    let kind = gvk(&resource.group, &resource.version, &resource.kind);
-    schema["x-kubernetes-group-version-kind"] = json!([kind]);
     schema
 }
 
@@ -103,5 +115,28 @@ fn simplify(schema: &mut Value) {
 fn simplify_each(properties: Option<&mut Map<String, Value>>) {
     for (_, property) in properties.into_iter().flatten() {
         simplify(property);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::generic::strategy::Plain;
+
+    #[test]
+    fn any_fields_are_published_as_none_in_v2_only() {
+        let resource = Resource::new("a.io", "v1", "Toy", "toys").namespaced();
+        let mut served = Served::builtin(resource, Plain);
+        served.schema = Some(Arc::new(json!({"type": "object", "properties": {"a": {}},
+            "x-kubernetes-preserve-unknown-fields": true})));
+        let kind = json!([{"group": "a.io", "version": "v1", "kind": "Toy"}]);
+        assert_eq!(
+            object(&served, Dialect::V2),
+            json!({"type": "object", "x-kubernetes-group-version-kind": kind})
+        );
+        let v3 = object(&served, Dialect::V3);
+        assert!(v3["properties"]["a"].is_object() && v3["properties"]["metadata"].is_object());
     }
 }
