@@ -7,6 +7,7 @@ mod apply;
 mod auth;
 mod bad_input;
 mod change;
+mod clients;
 mod containerd;
 mod crash;
 mod crd;

@@ -20,7 +20,7 @@ const DEMO: [Need; 3] = [
     Need { program: "curl", package: "curl", purpose: "asks the sample's Service" },
 ];
 
-const TESTS: [Need; 7] = [
+const TESTS: [Need; 9] = [
     Need {
         program: "etcd",
         package: "etcd-server",
@@ -31,6 +31,8 @@ const TESTS: [Need; 7] = [
     Need { program: "busybox", package: "busybox-static", purpose: "the image of those pods" },
     Need { program: "ip", package: "iproute2", purpose: "makes network namespaces" },
     Need { program: "openssl", package: "openssl", purpose: "reads certificates as others do" },
+    Need { program: "python3", package: "python3-venv", purpose: "runs a client of PyPI" },
+    Need { program: "npm", package: "npm", purpose: "runs a client of npm" },
     Need { program: "git", package: "git", purpose: "tells which files are the project's" },
 ];
 
