@@ -1,5 +1,6 @@
 //! `Plugin` of plugins.hansa.dev/v1alpha1: a WASM component that decides something, as an object.
 
+use k8s_openapi::api::admissionregistration::v1::MatchResources;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,10 +44,13 @@ pub struct PluginSpec {
     /// The settings document handed to the guest, any JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
+    /// Which requests a policy of the world `admission` is asked about, required there: as in a ValidatingAdmissionPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_constraints: Option<MatchResources>,
     /// Bounds on memory and time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
-    /// What happens when the guest fails: `Fallback` (the last good version goes on, default), `Skip` or `Closed`.
+    /// What happens when the guest fails: `Fallback` (the last good version goes on, default), `Skip` (in the world `admission` the request passes) or `Closed` (nothing is decided).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<String>,
 }
@@ -120,12 +124,16 @@ pub struct PluginVersion {
     /// Its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
+    /// Which requests it was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_constraints: Option<MatchResources>,
 }
 
 impl PluginSpec {
     /// The version that this asks for.
     pub fn version(&self) -> PluginVersion {
         let (digest, source) = (self.digest.clone(), self.source.clone());
-        PluginVersion { digest, source, config: self.config.clone() }
+        let (config, match_constraints) = (self.config.clone(), self.match_constraints.clone());
+        PluginVersion { digest, source, config, match_constraints }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use hansa_api::k8s_openapi::api::core::v1::ConfigMap;
 use hansa_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use hansa_api::k8s_openapi::jiff::Timestamp;
-use hansa_api::plugin::{Plugin, PluginSource, PluginStatus, PluginVersion};
+use hansa_api::plugin::{Plugin, PluginSource, PluginSpec, PluginStatus, PluginVersion};
+use hansa_api::selector::Selector;
 use hansa_client::kube::api::{Patch, PatchParams};
 use hansa_client::kube::{Api, Client, Error};
 use hansa_client::{Informer, ObjectKey, Requeue, Workqueue, run_workers};
@@ -15,7 +16,7 @@ use hansa_extension::PluginError;
 use hansa_extension::runtime::{
     FailurePolicy, LoadRequest, Loaded, PluginRuntime, PluginState, World,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Context;
 use crate::owned::name_of;
@@ -47,6 +48,15 @@ enum Refusal {
     Source,
     #[error("know the failure policy: it must be Fallback, Skip or Closed")]
     FailurePolicy,
+    #[error(
+        "know what it is about: a policy of the world admission needs matchConstraints with \
+         resourceRules"
+    )]
+    NoConstraints,
+    #[error("use matchConstraints: a plugin of the world {0} decides about no requests")]
+    Constraints(String),
+    #[error("use the {0} of matchConstraints: {1}")]
+    Selector(&'static str, String),
     #[error("read ConfigMap {0}: it has no such key in binaryData")]
     NoKey(String),
     #[error("read file {0}: this process was started without a plugin directory")]
@@ -146,6 +156,7 @@ impl Controller {
         let request = LoadRequest {
             name: name_of(&plugin.metadata).to_owned(),
             world: World::parse(&spec.world)?,
+            constraints: constraints(spec)?,
             bytes: self.fetch(&spec.source).await?,
             digest: spec.digest.clone(),
             config: spec.config.clone().unwrap_or_else(|| json!({})),
@@ -203,6 +214,25 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// What a policy of the world `admission` is about, and nothing for all others.
+fn constraints(spec: &PluginSpec) -> Result<Value, Refusal> {
+    let admits = spec.world == World::Admission.as_str();
+    let given = match (admits, &spec.match_constraints) {
+        (false, None) => return Ok(Value::Null),
+        (false, Some(_)) => return Err(Refusal::Constraints(spec.world.clone())),
+        (true, given) => given.clone().unwrap_or_default(),
+    };
+    if given.resource_rules.as_ref().is_none_or(Vec::is_empty) {
+        return Err(Refusal::NoConstraints);
+    }
+    let given = json!(given);
+    for field in ["namespaceSelector", "objectSelector"] {
+        Selector::from_object(given.get(field))
+            .map_err(|error| Refusal::Selector(field, error.to_string()))?;
+    }
+    Ok(given)
 }
 
 /// Whether the host, that was last given `digest`, was given it as the Plugin stands: a refused
@@ -360,6 +390,32 @@ mod tests {
         assert_eq!(digests, ["sha256:b", "sha256:a"]);
         assert_eq!(second.history[1].config, Some(json!({ "of": "sha256:a" })));
         assert_eq!(second.conditions[0].reason, "Deciding");
+    }
+
+    #[test]
+    fn only_admission_policies_say_which_requests_they_are_about() {
+        let spec = |world: &str, constraints: Value| PluginSpec {
+            world: world.into(),
+            match_constraints: serde_json::from_value(constraints).unwrap(),
+            ..PluginSpec::default()
+        };
+        let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+            "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+        assert_eq!(constraints(&spec("admission", rules.clone())).unwrap(), rules);
+        assert_eq!(constraints(&spec("cloud", Value::Null)).unwrap(), Value::Null);
+        let mut odd = rules.clone();
+        odd["objectSelector"] = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+        let refused = [
+            spec("admission", Value::Null),
+            spec("admission", json!({"resourceRules": []})),
+            spec("admission", odd),
+            spec("scheduler", rules),
+        ];
+        let said: Vec<String> =
+            refused.iter().map(|spec| constraints(spec).unwrap_err().to_string()).collect();
+        assert!(said[0] == said[1] && said[0].contains("needs matchConstraints"), "{said:?}");
+        assert!(said[2].starts_with("use the objectSelector of matchConstraints"), "{said:?}");
+        assert!(said[3].contains("world scheduler"), "{said:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use crate::PluginError;
+use crate::admission::Scope;
 
 /// Which component decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,13 +21,17 @@ pub struct Identity {
 
 /// Makes instances of one loaded version and hears how they fare.
 ///
-/// `I` is `dyn SchedulerPolicy` or `dyn PlacementPolicy`.
+/// `I` is the trait of a world, such as `dyn SchedulerPolicy`.
 pub trait PolicySource<I: ?Sized>: Send + Sync {
     /// Which version this is.
     fn identity(&self) -> &Identity;
     /// What its scores count in a sum.
     fn weight(&self) -> u32 {
         1
+    }
+    /// What it is about, in the world `admission`.
+    fn scope(&self) -> Option<&Scope> {
+        None
     }
     /// A fresh, configured, empty instance.
     fn instantiate(&self) -> Result<Box<I>, PluginError>;
@@ -53,6 +58,13 @@ impl<I: ?Sized> Default for ActiveSet<I> {
     }
 }
 
+impl<I: ?Sized> std::fmt::Debug for ActiveSet<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sources = self.current.load();
+        f.debug_list().entries(sources.iter().map(|source| source.identity())).finish()
+    }
+}
+
 impl<I: ?Sized> ActiveSet<I> {
     /// A set.
     pub fn new(sources: Sources<I>) -> Self {
@@ -62,6 +74,11 @@ impl<I: ?Sized> ActiveSet<I> {
     /// The set that decides now.
     pub fn current(&self) -> Arc<Sources<I>> {
         self.current.load_full()
+    }
+
+    /// Whether nobody decides.
+    pub fn is_empty(&self) -> bool {
+        self.current.load().is_empty()
     }
 
     /// Lets `sources` decide from the next decision on.

@@ -23,16 +23,27 @@ pub enum World {
     Cloud,
     /// A placement policy over member clusters.
     Federation,
+    /// A policy about what objects may look like.
+    Admission,
 }
 
 impl World {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Scheduler, Self::Cloud, Self::Federation, Self::Admission];
+
     /// The word in `spec.world`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scheduler => "scheduler",
             Self::Cloud => "cloud",
             Self::Federation => "federation",
+            Self::Admission => "admission",
         }
+    }
+
+    /// Whether one component decides alone, and not all that are active, each in its turn.
+    pub fn is_sole(self) -> bool {
+        matches!(self, Self::Cloud | Self::Federation)
     }
 
     /// The world that `spec.world` names.
@@ -40,10 +51,11 @@ impl World {
     /// # Errors
     /// [`PluginError::World`] for every other word.
     pub fn parse(word: &str) -> Result<Self, PluginError> {
-        let all = [Self::Scheduler, Self::Cloud, Self::Federation];
-        all.into_iter().find(|world| world.as_str() == word).ok_or_else(|| PluginError::World {
-            world: word.into(),
-            detail: "this host runs scheduler, cloud and federation".into(),
+        Self::ALL.into_iter().find(|world| world.as_str() == word).ok_or_else(|| {
+            PluginError::World {
+                world: word.into(),
+                detail: "this host runs scheduler, cloud, federation and admission".into(),
+            }
         })
     }
 }
@@ -80,10 +92,11 @@ impl From<Option<&PluginLimits>> for Limits {
 /// What happens when a guest fails and no older version of it is there to step in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailurePolicy {
-    /// The last good state goes on: a new plugin that never decided well is taken out again.
+    /// The last good state goes on: a new plugin that never decided well is taken out again, and
+    /// one that did goes on deciding; what it fails on, fails.
     #[default]
     Fallback,
-    /// As `Fallback`.
+    /// As `Fallback`; but in the world `admission` what it fails on passes without it.
     Skip,
     /// Nothing is decided until it works: for what must not be left out, as the shipped predicates.
     Closed,
@@ -118,6 +131,8 @@ pub struct LoadRequest {
     pub limits: Limits,
     /// What a score of this plugin counts (world `scheduler`).
     pub weight: u32,
+    /// Which requests it is about (world `admission`): `matchConstraints`, null elsewhere.
+    pub constraints: serde_json::Value,
     /// What happens when it fails.
     pub failure: FailurePolicy,
 }

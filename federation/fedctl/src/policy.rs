@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use hansa_api::plugin::{Plugin, PluginSource, PluginVersion};
+use hansa_api::plugin::{Plugin, PluginSource, PluginSpec, PluginVersion};
 use hansa_client::kube::Client;
 use hansa_client::kube::api::{Api, PostParams};
 use jiff::Timestamp;
@@ -134,8 +134,8 @@ async fn rollback(
         version.source = PluginSource { file: Some(file), config_map: None };
     }
     let mut wanted = plugin.clone();
-    let PluginVersion { digest, source, config } = version;
-    (wanted.spec.digest, wanted.spec.source, wanted.spec.config) = (digest, source, config);
+    let PluginVersion { digest, source, config, match_constraints } = version;
+    wanted.spec = PluginSpec { digest, source, config, match_constraints, ..wanted.spec };
     if !dry_run {
         let plugins: Api<Plugin> = Api::all(client.clone());
         plugins.replace(&name, &PostParams::default(), &wanted).await?;

@@ -37,5 +37,19 @@ pub mod cloud {
     });
 }
 
+pub mod admission {
+    wasmtime::component::bindgen!({
+        path: "../../wit/admission",
+        world: "policy",
+        with: {
+            "hansa:core/types": super::scheduler::hansa::core::types,
+            "hansa:core/log": super::scheduler::hansa::core::log,
+            "hansa:core/clock": super::scheduler::hansa::core::clock,
+            "hansa:core/metrics": super::scheduler::hansa::core::metrics,
+            "hansa:core/config": super::scheduler::hansa::core::config,
+        },
+    });
+}
+
 /// The exports that every world has, under one trait: each world's bindings have their own types.
 pub use scheduler::hansa::core::{clock, config, log, metrics};

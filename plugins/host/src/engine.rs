@@ -13,7 +13,7 @@ pub const TICK_MS: u64 = 2;
 /// Ticks without a call after which the clock stops, so that an idle process is idle.
 const LINGER_TICKS: u32 = 50;
 /// The most guest instances that live at once.
-const MAX_INSTANCES: u32 = 64;
+const MAX_INSTANCES: u32 = 256;
 /// The stack of a guest, bytes.
 const STACK: usize = 1 << 20;
 

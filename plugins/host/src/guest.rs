@@ -12,7 +12,7 @@ use crate::engine::{Runner, ticks_for};
 
 /// Lines that a guest may log per second.
 const LOG_LINES: u32 = 100;
-/// Bytes of a log line or a registered name that are kept.
+/// Bytes of a guest's text that are kept: a log line, a registered name, a message.
 const TEXT: usize = 4096;
 /// Metrics that a guest may register.
 const MAX_METRICS: usize = 50;
@@ -166,7 +166,8 @@ fn translate(error: &wasmtime::Error, state: &GuestState, ms: u32) -> PluginErro
     }
 }
 
-fn cut(mut text: String) -> String {
+/// As much of a guest's text as is kept.
+pub fn cut(mut text: String) -> String {
     let end = text.floor_char_boundary(TEXT);
     text.truncate(end);
     text

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use hansa_extension::admission::AdmissionPolicy;
 use hansa_extension::cloud::CloudProvider;
 use hansa_extension::federation::PlacementPolicy;
 use hansa_extension::runtime::{
@@ -24,7 +25,7 @@ use crate::engine::Runner;
 use crate::guest::{GuestState, linker};
 use crate::slots::{Slots, Versioned};
 use crate::version::{Fence, Setup, Source, Version};
-use crate::{bindings, cloud, federation, loader, scheduler};
+use crate::{admission, bindings, cloud, federation, loader, scheduler};
 
 /// Loaded versions that are kept, active or not.
 const MAX_LOADED: usize = 128;
@@ -66,6 +67,7 @@ struct Inner {
     scheduler: Arc<ActiveSet<dyn SchedulerPolicy>>,
     federation: Arc<ActiveSet<dyn PlacementPolicy>>,
     cloud: Arc<ActiveSet<CloudGuest>>,
+    admission: Arc<ActiveSet<dyn AdmissionPolicy>>,
     provider: Arc<Cloud>,
     changes: watch::Sender<u64>,
     me: Weak<Inner>,
@@ -95,6 +97,7 @@ impl Host {
             scheduler: Arc::default(),
             federation: Arc::default(),
             cloud,
+            admission: Arc::default(),
             provider,
             changes: watch::Sender::new(1),
             me: Weak::clone(me),
@@ -116,6 +119,11 @@ impl Host {
         Arc::clone(&self.0.provider) as Arc<dyn CloudProvider>
     }
 
+    /// Who decides what objects may look like; for the API server's configuration.
+    pub fn admission(&self) -> Arc<ActiveSet<dyn AdmissionPolicy>> {
+        Arc::clone(&self.0.admission)
+    }
+
     /// Loads and activates a component that comes with the product: it must not be left out when it
     /// fails. Blocks while it compiles.
     ///
@@ -130,6 +138,7 @@ impl Host {
             config: shipped.config,
             limits: Limits::default(),
             weight: shipped.weight,
+            constraints: serde_json::Value::Null,
             failure: FailurePolicy::Closed,
         };
         let loaded = self.0.load(request, true)?;
@@ -228,6 +237,7 @@ impl Inner {
             settings: settings(&request.config),
             limits: request.limits,
             weight: request.weight,
+            constraints: request.constraints,
             failure: request.failure,
             shipped,
         };
@@ -276,6 +286,8 @@ impl Inner {
         let federation = slots.chains(World::Federation);
         swap(&self.federation, &federation, federation::make, &fence);
         swap(&self.cloud, &slots.chains(World::Cloud), cloud::make, &fence);
+        let admission = slots.chains(World::Admission);
+        swap(&self.admission, &admission, admission::make, &fence);
         self.changes.send_modify(|number| *number += 1);
     }
 }
@@ -302,6 +314,7 @@ fn inspect(version: &Version) -> Result<(String, String, Vec<String>), PluginErr
         World::Scheduler => version.inspect::<bindings::scheduler::FilterScore>(),
         World::Federation => version.inspect::<bindings::federation::Policy>(),
         World::Cloud => version.inspect::<bindings::cloud::Provider>(),
+        World::Admission => admission::inspect(version),
     }
 }
 

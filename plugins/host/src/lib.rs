@@ -9,6 +9,7 @@
 //!       ─► version (settings, instances, breaker) ─► slots (who decides) ─► ActiveSet
 //! ```
 
+mod admission;
 mod bindings;
 mod breaker;
 pub mod cache;

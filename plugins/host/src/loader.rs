@@ -21,7 +21,12 @@ const GRANTED: [&str; 5] = [
     "hansa:core/config",
 ];
 /// Interfaces of types alone: a component may import them from whichever world it is of.
-const TYPES: [&str; 3] = ["hansa:scheduler/types", "hansa:cloud/types", "hansa:federation/types"];
+const TYPES: [&str; 4] = [
+    "hansa:scheduler/types",
+    "hansa:cloud/types",
+    "hansa:federation/types",
+    "hansa:admission/types",
+];
 /// The version of every interface; compatible are all of the same minor (semver below 1.0).
 const MINOR: &str = "0.1.";
 
@@ -44,6 +49,7 @@ pub fn exports_of(world: World) -> &'static [&'static str] {
             "hansa:federation/select",
             "hansa:federation/divide",
         ],
+        World::Admission => &["hansa:core/lifecycle", "hansa:admission/review"],
     }
 }
 
@@ -129,9 +135,8 @@ pub fn check_world(
 }
 
 fn wrong_world(missing: &[&str], exports: &BTreeSet<String>) -> String {
-    let all = [World::Scheduler, World::Cloud, World::Federation];
     let is = |world: &World| exports_of(*world).iter().all(|want| has(exports, want));
-    let hint = match all.into_iter().find(is) {
+    let hint = match World::ALL.into_iter().find(is) {
         Some(world) => format!("; it is of world {:?}", world.as_str()),
         None => String::new(),
     };

@@ -57,6 +57,12 @@ struct Entry<V> {
     fenced: Option<PluginError>,
 }
 
+impl<V: Versioned> Entry<V> {
+    fn is_useless(&self) -> bool {
+        !self.version.is_proven() && self.version.counts().1 > 0
+    }
+}
+
 impl<V: Versioned> Slots<V> {
     /// Puts a version on top of its plugin's stack, lifting a fence that it had. False if it is
     /// there already: then nothing changes, and what is fenced off stays so.
@@ -77,6 +83,8 @@ impl<V: Versioned> Slots<V> {
         slot.stack.retain(|entry| {
             *entry.version.identity() != identity && entry.version.world() == slot.world
         });
+        // What only ever failed is no version to come back to.
+        slot.stack.retain(|entry| entry.version.is_shipped() || !entry.is_useless());
         slot.stack.push(Entry { version, activated, fenced: None });
         while slot.stack.len() > KEEP {
             let oldest = slot.stack.iter().position(|entry| !entry.version.is_shipped());
@@ -91,7 +99,7 @@ impl<V: Versioned> Slots<V> {
     fn is_top(&self, identity: &Identity) -> bool {
         let Some(slot) = self.slots.get(&identity.name) else { return false };
         let newest = |slot: &Slot<V>| slot.stack.last().map_or(0, |entry| entry.activated);
-        let alone = slot.world != World::Scheduler;
+        let alone = slot.world.is_sole();
         let rivals = self.slots.values().filter(|other| alone && other.world == slot.world);
         let top = slot.stack.last().is_some_and(|entry| entry.version.identity() == identity);
         top && rivals.map(newest).max().is_none_or(|latest| latest == newest(slot))
@@ -129,17 +137,15 @@ impl<V: Versioned> Slots<V> {
     }
 
     /// The chains of versions that decide in a world, each with the decider first and the older
-    /// versions that step in for it after. One chain per plugin in the scheduler's world, where all
-    /// decide together; at most one in the others, over all plugins.
+    /// versions that step in for it after. One chain per plugin in the worlds where all decide
+    /// together; at most one where one decides alone, over all plugins.
     pub fn chains(&self, world: World) -> Vec<Vec<V>> {
         let mut slots: Vec<&Slot<V>> =
             self.slots.values().filter(|slot| slot.world == world).collect();
         slots.sort_by_key(|slot| slot.since);
-        let chains: Vec<Vec<V>> = match world {
-            World::Scheduler => slots.iter().map(|slot| chain(slot.stack.iter())).collect(),
-            World::Cloud | World::Federation => {
-                vec![chain(slots.iter().flat_map(|slot| &slot.stack))]
-            }
+        let chains: Vec<Vec<V>> = match world.is_sole() {
+            false => slots.iter().map(|slot| chain(slot.stack.iter())).collect(),
+            true => vec![chain(slots.iter().flat_map(|slot| &slot.stack))],
         };
         chains.into_iter().filter(|chain| !chain.is_empty()).collect()
     }
@@ -151,8 +157,7 @@ impl<V: Versioned> Slots<V> {
     }
 
     fn chains_all(&self) -> Vec<Vec<V>> {
-        let worlds = [World::Scheduler, World::Cloud, World::Federation];
-        worlds.into_iter().flat_map(|world| self.chains(world)).collect()
+        World::ALL.into_iter().flat_map(|world| self.chains(world)).collect()
     }
 
     /// Who decides, by plugin.
@@ -231,7 +236,7 @@ mod tests {
             self.0.name == "shipped"
         }
         fn counts(&self) -> (u64, u64) {
-            (2, 1)
+            (2, u64::from(self.0.name == "failing"))
         }
     }
 
@@ -285,6 +290,19 @@ mod tests {
         slots.activate(fake("a-second", 2, World::Scheduler));
         slots.activate(fake("z-first", 3, World::Scheduler));
         assert_eq!(deciding(&slots, World::Scheduler), [3, 2]);
+    }
+
+    #[test]
+    fn what_only_ever_failed_does_not_step_in() {
+        let mut slots = Slots::default();
+        let mut closed = fake("failing", 1, World::Admission);
+        closed.2 = FailurePolicy::Closed;
+        slots.activate(closed.clone());
+        assert!(!slots.fence(&closed.0, &trap()), "it must not be left out");
+        let next = fake("failing", 2, World::Admission);
+        slots.activate(next.clone());
+        assert!(slots.fence(&next.0, &trap()));
+        assert_eq!(deciding(&slots, World::Admission), [0; 0]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! A loaded version: the component, its settings and bounds, and how it fares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
+use hansa_extension::admission::Scope;
 use hansa_extension::runtime::{FailurePolicy, Limits, World};
 use hansa_extension::{Identity, PluginError, PolicySource};
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ pub struct Setup {
     pub limits: Limits,
     /// What a score counts.
     pub weight: u32,
+    /// Which requests it is about; null where that means nothing.
+    pub constraints: serde_json::Value,
     /// What happens when it fails and nothing steps in.
     pub failure: FailurePolicy,
     /// It came with the product.
@@ -41,6 +44,8 @@ pub struct Version {
     pub calls: AtomicU64,
     /// Calls failed.
     pub failures: AtomicU64,
+    /// What an admission policy is about, known when it was inspected.
+    pub scope: OnceLock<Scope>,
     runner: Arc<Runner>,
     pre: InstancePre<GuestState>,
     breaker: Mutex<Breaker>,
@@ -111,8 +116,16 @@ impl Version {
         runner: Arc<Runner>,
         pre: InstancePre<GuestState>,
     ) -> Self {
-        let (calls, failures) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { identity, setup, calls, failures, runner, pre, breaker: Mutex::default() }
+        Self {
+            identity,
+            setup,
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            scope: OnceLock::new(),
+            runner,
+            pre,
+            breaker: Mutex::default(),
+        }
     }
 
     /// An instance that is not configured yet.
@@ -209,6 +222,10 @@ impl<I: ?Sized + 'static> PolicySource<I> for Source<I> {
 
     fn weight(&self) -> u32 {
         self.version.setup.weight
+    }
+
+    fn scope(&self) -> Option<&Scope> {
+        self.version.scope.get()
     }
 
     fn instantiate(&self) -> Result<Box<I>, PluginError> {

@@ -1,11 +1,12 @@
 //! The guest side for plugin authors, thin over wit-bindgen.
 //!
-//! A plugin is a type that implements one trait: [`scheduler::Policy`], [`federation::Policy`] or
-//! [`cloud::Provider`]. The SDK keeps the columnar store that the host feeds, runs the loop over
+//! A plugin is a type that implements one trait: [`scheduler::Policy`], [`federation::Policy`],
+//! [`cloud::Provider`] or [`admission::Policy`]. The SDK keeps the columnar store that the host feeds, runs the loop over
 //! nodes, packs bitmaps and collects reasons. A skin crate turns the type into a component with
-//! [`export_scheduler!`], [`export_federation!`] or [`export_cloud!`]; natively the same type
-//! answers through [`native`], without WASM.
+//! [`export_scheduler!`], [`export_federation!`], [`export_cloud!`] or [`export_admission!`];
+//! natively the same type answers through [`native`], without WASM.
 
+pub mod admission;
 pub mod bindings;
 pub mod bitmap;
 pub mod cloud;

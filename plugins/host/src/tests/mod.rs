@@ -1,5 +1,6 @@
 //! Tests with real guests, as `cargo xtask guests` builds them.
 
+mod admission;
 mod bad;
 mod cached;
 mod cloud;
@@ -21,7 +22,7 @@ mod worlds {
     pub mod admission {
         wasmtime::component::bindgen!({
             path: "../../wit/admission",
-            world: "validating-with-context",
+            world: "policy-with-context",
         });
     }
     pub mod interpreter {
@@ -60,6 +61,7 @@ fn request(name: &str, world: World, guest_name: &str, config: Value) -> LoadReq
         config,
         limits: Limits { call_ms: 1000, ..Limits::default() },
         weight: 1,
+        constraints: Value::Null,
         failure: FailurePolicy::Fallback,
     }
 }
