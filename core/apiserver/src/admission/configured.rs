@@ -1,4 +1,5 @@
-//! What is admitted by configuration: policies and webhooks, in upstream's order.
+//! What is admitted by configuration: policies and webhooks, in upstream's order, and between them
+//! the policies that are components.
 
 use std::sync::Arc;
 
@@ -6,7 +7,9 @@ use hansa_api::ApiError;
 use hansa_api::meta;
 use serde_json::Value;
 
+use super::Active;
 use super::memory::Memory;
+use super::plugins::Plugins;
 use super::policies::{MutatingPolicies, ValidatingPolicies};
 use super::webhooks::Webhooks;
 use crate::authz::Authorizer;
@@ -15,48 +18,57 @@ use crate::generic::registry::Registry;
 use crate::generic::strategy::ScalePaths;
 use crate::handlers::scale_of;
 
-/// Policies and webhooks of both sorts.
+/// Policies and webhooks of both sorts, and plugins, which are both.
 pub(super) struct Configured {
     mutating_policies: MutatingPolicies,
     mutating_webhooks: Webhooks,
     validating_policies: ValidatingPolicies,
     validating_webhooks: Webhooks,
+    plugins: Plugins,
 }
 
 /// What happened in the first round of mutation, for the second.
 #[derive(Default)]
 pub(super) struct Memories {
     policies: Memory,
+    plugins: Memory,
     webhooks: Memory,
 }
 
 impl Memories {
     /// Whether a second round is due; if so, it begins.
     pub(super) fn start_over(&mut self) -> bool {
-        self.policies.start_over();
-        self.webhooks.start_over();
-        self.policies.changed || self.webhooks.changed
+        let mut all = [&mut self.policies, &mut self.plugins, &mut self.webhooks];
+        all.iter_mut().for_each(|memory| memory.start_over());
+        all.iter().any(|memory| memory.changed)
     }
 }
 
 impl Configured {
     /// Follows everything.
-    pub(super) async fn follow(registry: &Arc<Registry>, authorizer: &Arc<Authorizer>) -> Self {
+    pub(super) async fn follow(
+        registry: &Arc<Registry>,
+        authorizer: &Arc<Authorizer>,
+        plugins: Active,
+    ) -> Self {
         let webhooks = |plural| Webhooks::follow(registry, authorizer, plural);
         Self {
             mutating_policies: MutatingPolicies::follow(registry, authorizer).await,
             mutating_webhooks: webhooks("mutatingwebhookconfigurations").await,
             validating_policies: ValidatingPolicies::follow(registry, authorizer).await,
             validating_webhooks: webhooks("validatingwebhookconfigurations").await,
+            plugins: Plugins::follow(registry, plugins).await,
         }
     }
 
     /// Whether there is nothing that could change anything.
     pub(super) fn changes_nothing(&self) -> bool {
-        self.mutating_policies.is_empty() && self.mutating_webhooks.is_empty()
+        self.mutating_policies.is_empty()
+            && self.mutating_webhooks.is_empty()
+            && self.plugins.is_empty()
     }
 
-    /// Lets policies, then webhooks change the object.
+    /// Lets policies, then plugins, then webhooks change the object.
     pub(super) async fn mutate(
         &self,
         attrs: &Attributes<'_>,
@@ -87,10 +99,11 @@ impl Configured {
         memories: &mut Memories,
     ) -> Result<(), ApiError> {
         self.mutating_policies.mutate(attrs, obj, &mut memories.policies).await?;
+        self.plugins.mutate(attrs, obj, &mut memories.plugins).await?;
         self.mutating_webhooks.mutate(attrs, obj, &mut memories.webhooks).await
     }
 
-    /// Asks policies, then webhooks; for deletions and connections the mutating webhooks, too,
+    /// Asks policies, then plugins, then webhooks; for deletions and connections the mutating webhooks, too,
     /// which may refuse them.
     pub(super) async fn validate(
         &self,
@@ -122,6 +135,7 @@ impl Configured {
             self.mutating_webhooks.ask_in_turn(attrs, obj).await?;
         }
         self.validating_policies.validate(attrs, obj).await?;
+        self.plugins.validate(attrs, obj).await?;
         self.validating_webhooks.validate(attrs, obj).await
     }
 }

@@ -18,6 +18,7 @@ mod matching;
 mod memory;
 mod namespace_lifecycle;
 mod node_restriction;
+mod plugins;
 mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
@@ -37,6 +38,8 @@ use async_trait::async_trait;
 use hansa_api::ApiError;
 use hansa_api::gvk::GroupResource;
 use hansa_api::meta;
+use hansa_extension::ActiveSet;
+use hansa_extension::admission::AdmissionPolicy;
 use serde_json::Value;
 
 use crate::authz::Authorizer;
@@ -44,11 +47,19 @@ use crate::generic::admit::{Admission, Attributes, Operation};
 use crate::generic::registry::Registry;
 use configured::{Configured, Memories};
 
-/// Everything: the plugins that are always on, and what policies and webhooks are configured.
-pub async fn chain(registry: &Arc<Registry>, authorizer: &Arc<Authorizer>) -> Arc<dyn Admission> {
+/// The policies that are components, whoever runs them.
+pub type Active = Arc<ActiveSet<dyn AdmissionPolicy>>;
+
+/// Everything: the plugins that are always on, and what policies, components and webhooks are
+/// configured.
+pub async fn chain(
+    registry: &Arc<Registry>,
+    authorizer: &Arc<Authorizer>,
+    components: Active,
+) -> Arc<dyn Admission> {
     Arc::new(Chain {
         plugins: plugins(),
-        configured: Configured::follow(registry, authorizer).await,
+        configured: Configured::follow(registry, authorizer, components).await,
         quota: resource_quota::ResourceQuota,
     })
 }
@@ -92,7 +103,7 @@ impl Chain {
 
 #[async_trait]
 impl Admission for Chain {
-    /// What webhooks or policies changed is shown once more to everybody.
+    /// What webhooks, components or policies changed is shown once more to everybody.
     async fn mutate(&self, attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), ApiError> {
         self.run_plugins(attrs, obj).await?;
         if self.configured.changes_nothing() {

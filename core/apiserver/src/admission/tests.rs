@@ -25,7 +25,7 @@ impl Cluster {
         let catalog = Arc::new(Catalog::new(table));
         let registry = Registry::new(storage, catalog, CancellationToken::new()).await.unwrap();
         let authorizer = Arc::new(crate::authz::Authorizer::default());
-        registry.set_admission(super::chain(&registry, &authorizer).await);
+        registry.set_admission(super::chain(&registry, &authorizer, Arc::default()).await);
         let cluster = Self(registry);
         for seed in bootstrap::seeds() {
             cluster.create(seed.group, seed.plural, seed.object).await.unwrap();

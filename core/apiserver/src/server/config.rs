@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::admission::Active;
+
 /// Settings of an API server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +33,8 @@ pub struct Config {
     pub max_mutating_in_flight: usize,
     /// A federation hub: nothing here runs pods.
     pub hub: bool,
+    /// The components that decide what objects may look like.
+    pub admission: Active,
 }
 
 /// The apiserver's own credentials towards kubelets, all PEM.
@@ -72,6 +76,7 @@ impl Default for Config {
             max_in_flight: 400,
             max_mutating_in_flight: 200,
             hub: false,
+            admission: Active::default(),
         }
     }
 }

@@ -20,7 +20,8 @@ struct Guard {
 
 /// Installs the whole admission chain.
 pub(super) async fn install(server: &Arc<ApiServer>) -> Result<(), Error> {
-    let next = crate::admission::chain(&server.registry, &server.authorizer).await;
+    let components = server.config.admission.clone();
+    let next = crate::admission::chain(&server.registry, &server.authorizer, components).await;
     let guard = Guard { authorizer: server.authorizer.clone(), next };
     server.registry.set_admission(Arc::new(guard));
     Ok(())

@@ -116,8 +116,9 @@ impl ApiServer {
     }
 
     async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        guard::install(self).await?;
+        // Admission follows a custom resource, too.
         crate::crd::start(&self.registry).await.map_err(Error::CustomResources)?;
+        guard::install(self).await?;
         keeper::spawn(self);
         aggregation::spawn(self);
         tokio::spawn(bootstrap::run(self.clone()));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use hansa_apiserver::admission::Active;
 use hansa_apiserver::server::tls::{Material, ServingTls};
 use hansa_apiserver::server::{ApiServer, Config, FrontProxy, KubeletClient};
 use hansa_storage::{Storage, embedded, etcd};
@@ -12,11 +13,12 @@ use tokio::net::TcpListener;
 
 use super::Cluster;
 
-/// Opens the store and starts the API server on 127.0.0.1.
+/// Opens the store and starts the API server on 127.0.0.1; `admission` are the components that
+/// decide what objects may look like.
 ///
 /// # Errors
 /// If the store cannot be read or the port is taken.
-pub async fn start(cluster: &Arc<Cluster>) -> Result<Arc<ApiServer>> {
+pub async fn start(cluster: &Arc<Cluster>, admission: Active) -> Result<Arc<ApiServer>> {
     let dir = cluster.instance.dir.join("store");
     // Clusters that share an etcd must not share their objects.
     let prefix = format!("/{}", cluster.settings.name);
@@ -26,7 +28,7 @@ pub async fn start(cluster: &Arc<Cluster>) -> Result<Arc<ApiServer>> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("failed to bind {address}"))?;
     let tls = serving_tls(cluster).context("failed to prepare the serving certificate")?;
-    let server = ApiServer::new(config(cluster)?, storage, cluster.stop())
+    let server = ApiServer::new(Config { admission, ..config(cluster)? }, storage, cluster.stop())
         .await
         .context("failed to start the API server")?;
     let serving = server.clone();

@@ -26,6 +26,9 @@ mod workers;
 
 pub use control_plane::open_store;
 
+/// Stack of a thread, bytes: admission policies run on those that answer requests, and may want a
+/// MiB of it.
+const STACK: usize = 4 << 20;
 /// How long components may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// What clients say of a member that does not answer is in the Cluster's conditions.
@@ -61,6 +64,7 @@ pub fn run(instance: Instance, mut settings: Settings) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("hansa")
+        .thread_stack_size(STACK)
         .build()
         .context("failed to start the async runtime")?;
     let outcome = runtime.block_on(serve(instance, settings, reservation.network));
@@ -76,14 +80,15 @@ async fn serve(instance: Instance, settings: Settings, network: Network) -> Resu
     let supervisor = Supervisor::new(stop.clone());
     let cluster = Arc::new(Cluster { instance, settings, network, pki, supervisor });
     tracing::info!(cluster = %cluster.settings.name, network = %network.pod_cidr(), "starting");
-    let server = control_plane::start(&cluster).await?;
+    let host = workers::host(&cluster)?;
+    let server = control_plane::start(&cluster, host.admission()).await?;
     let clients = in_process::Clients::new(server.clone());
     // Before the roles are known everybody would be refused, and say so in the log.
     server.ready().await;
     tokio::spawn(readiness::publish(cluster.clone(), server.clone(), clients.admin()));
     // The host compiles its guests at the first start: nodes need not wait for that.
     agents::start(&cluster, &clients)?;
-    let host = workers::start(&cluster, &clients).await?;
+    workers::start(&cluster, &clients, &host).await?;
     cluster.supervisor.join(STOP_GRACE).await;
     drop(host);
     tracing::info!(cluster = %cluster.settings.name, "stopped");

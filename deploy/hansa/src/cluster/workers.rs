@@ -12,28 +12,30 @@ use super::in_process::Clients;
 use super::{Cluster, guests, identity, kinds};
 use crate::network::Network;
 
-/// Starts them; the answer keeps the host of decisions alive.
+/// The host of decisions, without any yet.
+///
+/// # Errors
+/// If there can be no engine.
+pub fn host(cluster: &Cluster) -> Result<Host> {
+    let config = HostConfig { cache_dir: Some(cluster.instance.dir.join("compiled")) };
+    Host::new(&config).context("failed to start the host of decisions")
+}
+
+/// Starts them.
 ///
 /// # Errors
 /// If the host cannot run the components that come with the product.
-pub async fn start(cluster: &Arc<Cluster>, clients: &Clients) -> Result<Host> {
-    let for_host = cluster.clone();
-    let host = tokio::task::spawn_blocking(move || start_host(&for_host)).await??;
-    start_controllers(cluster, clients, &host);
+pub async fn start(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) -> Result<()> {
+    let (installed, with) = (host.clone(), cluster.clone());
+    tokio::task::spawn_blocking(move || guests::install(&with, &installed)).await??;
+    start_controllers(cluster, clients, host);
     if cluster.settings.hub {
-        start_federation(cluster, clients, &host);
+        start_federation(cluster, clients, host);
     } else {
-        start_scheduler(cluster, clients, &host);
-        start_cloud(cluster, clients, &host);
+        start_scheduler(cluster, clients, host);
+        start_cloud(cluster, clients, host);
     }
-    Ok(host)
-}
-
-fn start_host(cluster: &Cluster) -> Result<Host> {
-    let config = HostConfig { cache_dir: Some(cluster.instance.dir.join("compiled")) };
-    let host = Host::new(&config).context("failed to start the host of decisions")?;
-    guests::install(cluster, &host)?;
-    Ok(host)
+    Ok(())
 }
 
 fn start_controllers(cluster: &Arc<Cluster>, clients: &Clients, host: &Host) {
