@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
 
 mod admission;
+mod admission_plugins;
 mod aggregation;
 mod apply;
 mod auth;

@@ -10,13 +10,14 @@ use hansa_client::kube::config::{KubeConfigOptions, Kubeconfig};
 use hansa_client::kube::{Client, Config};
 use hansa_tests::{Cluster, Options};
 
+mod admission;
 mod creates;
 mod league;
 mod scheduling;
 mod swap;
 mod watches;
 
-const ALL: [&str; 6] = ["up", "creates", "watches", "scheduling", "swap", "league"];
+const ALL: [&str; 7] = ["up", "creates", "admission", "watches", "scheduling", "swap", "league"];
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     }
     if is_wanted("creates") {
         runtime.block_on(creates::run());
+    }
+    if is_wanted("admission") {
+        runtime.block_on(admission::run());
     }
     if is_wanted("watches") {
         runtime.block_on(watches::run());
