@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use hansa_extension::active::Sources;
@@ -24,6 +25,8 @@ pub(super) struct Policy {
     pub(super) pool: Pool,
     /// As many as there are processors: to think is all that policies do.
     pub(super) turns: Semaphore,
+    /// Whether it thought long the last time; nobody knows of one that was never asked.
+    pub(super) slow: AtomicBool,
 }
 
 /// Everybody who is active, made anew when that changes.
@@ -98,5 +101,6 @@ fn policy(source: &Arc<dyn PolicySource<dyn AdmissionPolicy>>) -> Option<Arc<Pol
         failure: scope.failure,
         pool: Pool::new(source.clone()),
         turns: Semaphore::new(processors.min(INSTANCES)),
+        slow: AtomicBool::new(true),
     }))
 }

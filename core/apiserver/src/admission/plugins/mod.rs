@@ -15,13 +15,15 @@ mod request;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use hansa_api::ApiError;
 use hansa_extension::admission::{AdmissionPolicy, Mutation};
 use hansa_extension::runtime::FailurePolicy;
 use hansa_extension::{ActiveSet, PluginError};
 use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::matching::{Seen, is_exempt};
 use super::memory::Memory;
@@ -33,6 +35,8 @@ use request::Told;
 
 /// The group of the `Plugin` objects.
 const GROUP: &str = "plugins.hansa.dev";
+/// What is long for a policy to think: to hand its thread's other work over costs less.
+const LONG: Duration = Duration::from_millis(5);
 /// How long a request waits for its turn with a policy that is busy.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -186,7 +190,7 @@ impl Plugins {
 
 impl Policy {
     /// Asks when it is this request's turn. Whoever thinks long holds up no other work of this
-    /// process, only those that have to ask the same policy.
+    /// process (but the first time), only those that have to ask the same policy.
     async fn ask<R>(
         &self,
         mut question: impl FnMut(&mut dyn AdmissionPolicy) -> Result<R, PluginError> + Send,
@@ -195,10 +199,12 @@ impl Policy {
         let late = |_| PluginError::Timeout { limit_ms: TURN.as_millis() as u64 };
         let _turn = turn.map_err(late)?;
         let mut ask = || self.pool.ask(&mut |guest| question(guest));
-        let answer = match tokio::runtime::Handle::current().runtime_flavor() {
-            tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(ask),
+        let (slow, begun) = (self.slow.load(Ordering::Relaxed), Instant::now());
+        let answer = match (slow, Handle::current().runtime_flavor()) {
+            (true, RuntimeFlavor::MultiThread) => tokio::task::block_in_place(ask),
             _ => ask(),
         };
+        self.slow.store(begun.elapsed() > LONG, Ordering::Relaxed);
         answer.map(|(answer, _)| answer)
     }
 }
