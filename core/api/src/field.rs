@@ -168,7 +168,7 @@ impl FieldError {
         );
         if !valueless && !self.hidden {
             text.push_str(": ");
-            text.push_str(&self.value.to_string());
+            text.push_str(&shown(&self.value));
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
@@ -180,6 +180,37 @@ impl FieldError {
     /// As a cause in a `Status`.
     pub fn to_cause(&self) -> Cause {
         Cause { reason: self.kind.reason().into(), message: self.body(), field: self.path.clone() }
+    }
+}
+
+/// Structs whose fields are shown in another order than that of their names; the first of them
+/// tell which one it is.
+const ORDERS: [(usize, &[&str]); 2] = [
+    (2, &["matchLabels", "matchExpressions"]),
+    (4, &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"]),
+];
+
+/// A value as JSON, its fields in the order in which Go writes them.
+fn shown(value: &Value) -> String {
+    let list =
+        |open: char, parts: Vec<String>, close: char| format!("{open}{}{close}", parts.join(","));
+    match value {
+        Value::Array(items) => list('[', items.iter().map(shown).collect(), ']'),
+        Value::Object(fields) => {
+            let pair = |name: &str| {
+                let value = fields.get(name)?;
+                Some(format!("{}:{}", Value::from(name), shown(value)))
+            };
+            let has = |(least, names): &&(usize, &[&str])| {
+                names[..*least].iter().all(|name| fields.contains_key(*name))
+                    && fields.keys().all(|name| names.contains(&name.as_str()))
+            };
+            match ORDERS.iter().find(has) {
+                Some((_, names)) => list('{', names.iter().filter_map(|n| pair(n)).collect(), '}'),
+                None => list('{', fields.keys().filter_map(|name| pair(name)).collect(), '}'),
+            }
+        }
+        simple => simple.to_string(),
     }
 }
 

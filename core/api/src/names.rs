@@ -15,8 +15,13 @@ const QUALIFIED_MSG: &str = "must consist of alphanumeric characters, '-', '_' o
                              start and end with an alphanumeric character";
 const QUALIFIED_EXAMPLES: &[&str] = &["MyName", "my.name", "123-abc"];
 
-/// `must be no more than N bytes`.
+/// `must be no more than N characters`.
 pub fn max_len(length: usize) -> String {
+    format!("must be no more than {length} characters")
+}
+
+/// What labels' keys and values are told instead.
+fn max_bytes(length: usize) -> String {
     format!("must be no more than {length} bytes")
 }
 
@@ -90,6 +95,24 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     checked(over(text, SUBDOMAIN_MAX), mismatch)
 }
 
+/// A subdomain with underscores in its labels: where DNS searches.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
+    let is_label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        matches_label(&rest.replace('_', "-"))
+    };
+    let matches = text.split('.').all(is_label);
+    let mismatch = (!matches).then(|| {
+        regex_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
+             '_', '-' or '.', and must start and end with an alphanumeric character",
+            r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
+            &["example.com"],
+        )
+    });
+    checked(over(text, SUBDOMAIN_MAX), mismatch)
+}
+
 /// `*.` and a subdomain.
 pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
     let rest = text.strip_prefix("*.");
@@ -144,7 +167,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         complaints.push("name part must be non-empty".into());
     } else if let Some(max) = over(name, LABEL_MAX) {
-        complaints.push(format!("name part {}", max_len(max)));
+        complaints.push(format!("name part {}", max_bytes(max)));
     }
     if !matches_qualified(name) {
         let error = regex_error(QUALIFIED_MSG, QUALIFIED_FMT, QUALIFIED_EXAMPLES);
@@ -163,7 +186,7 @@ pub fn label_value(text: &str) -> Vec<String> {
             &["MyValue", "my_value", "12345"],
         )
     });
-    checked(over(text, LABEL_MAX), mismatch)
+    over(text, LABEL_MAX).map(max_bytes).into_iter().chain(mismatch).collect()
 }
 
 /// A ConfigMap's or Secret's key.
@@ -306,7 +329,7 @@ mod tests {
               '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
               '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
         );
-        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         for bad in ["", "-a", "a-", "a..b", ".a", "A"] {
             assert!(!dns1123_subdomain(bad).is_empty(), "{bad:?}");
         }

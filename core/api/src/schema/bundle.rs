@@ -52,11 +52,14 @@ pub(super) enum BundleError {
     Code(String),
 }
 
-/// `always` has a line per type: its name and the fields that are there even when they are empty.
-pub(super) fn parse(text: &str, always: &str) -> Result<Bundle, BundleError> {
+/// `always` has a line per type: its name and the fields that are there even when they are empty,
+/// with a question mark where they are null then; `omitted` the same of scalars that are not there
+/// when they are zero.
+pub(super) fn parse(text: &str, always: &str, omitted: &str) -> Result<Bundle, BundleError> {
     let file: File = serde_json::from_str(text)?;
     let mut types = file.types.into_iter().map(type_def).collect::<Result<Vec<_>, _>>()?;
     mark_always(&mut types, always);
+    mark_omitted(&mut types, omitted);
     let mut by_name = HashMap::new();
     let mut by_kind = HashMap::new();
     for (id, def) in (0..).map(TypeId).zip(&types) {
@@ -67,13 +70,31 @@ pub(super) fn parse(text: &str, always: &str) -> Result<Bundle, BundleError> {
     Ok(Bundle { types, by_name, by_kind })
 }
 
-fn mark_always(types: &mut [TypeDef], always: &str) {
-    let lines = always.lines().filter_map(|line| line.split_once(' '));
-    let names: HashMap<&str, &str> = lines.collect();
+/// The fields that a file names, type by type.
+fn by_type(text: &str) -> HashMap<&str, &str> {
+    text.lines().filter_map(|line| line.split_once(' ')).collect()
+}
+
+fn mark_omitted(types: &mut [TypeDef], omitted: &str) {
+    let names = by_type(omitted);
     for def in types {
         let Some(fields) = names.get(def.name.as_str()) else { continue };
         for field in &mut def.fields {
-            field.always = fields.split(' ').any(|name| name == field.name);
+            field.omits_zero = fields.split(' ').any(|name| name == field.name);
+        }
+    }
+}
+
+fn mark_always(types: &mut [TypeDef], always: &str) {
+    let names = by_type(always);
+    for def in types {
+        let Some(fields) = names.get(def.name.as_str()) else { continue };
+        for field in &mut def.fields {
+            let mut found =
+                fields.split(' ').filter(|name| name.trim_end_matches('?') == field.name);
+            let found = found.next();
+            field.always = found.is_some();
+            field.pointer = found.is_some_and(|name| name.ends_with('?'));
         }
     }
 }
@@ -102,6 +123,8 @@ fn field_def(name: String, raw: RawField) -> Result<FieldDef, BundleError> {
         strategy: strategy(&full.s),
         map_type: full.a.as_deref().and_then(map_type),
         always: false,
+        pointer: false,
+        omits_zero: false,
     })
 }
 

@@ -63,13 +63,42 @@ pub fn parse_json(bytes: &[u8]) -> Result<Parsed, DecodeError> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let seed = Tree { path: &Path::Root, duplicates: &mut duplicates };
+    let syntax = |error: serde_json::Error| DecodeError::Syntax(syntax_error(bytes, &error));
     let value = seed.deserialize(&mut deserializer).map_err(syntax)?;
     deserializer.end().map_err(syntax)?;
     Ok(Parsed { value, duplicates })
 }
 
-fn syntax(error: serde_json::Error) -> DecodeError {
-    DecodeError::Syntax(error.to_string())
+/// Where the parser stood when a character did not fit, by how its own message begins.
+const PLACES: [(&str, &str); 11] = [
+    ("expected value", "looking for beginning of value"),
+    ("key must be a string", "looking for beginning of object key string"),
+    ("trailing comma", "looking for beginning of value"),
+    ("expected `:`", "after object key"),
+    ("expected `,` or `}`", "after object key:value pair"),
+    ("expected `,` or `]`", "after array element"),
+    ("trailing characters", "after top-level value"),
+    ("expected ident", "in literal"),
+    ("invalid number", "in numeric literal"),
+    ("control character", "in string literal"),
+    ("invalid escape", "in string escape code"),
+];
+
+/// What Go says to bytes that are no JSON.
+pub fn syntax_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".into();
+    }
+    let text = error.to_string();
+    let place = PLACES.iter().find(|(start, _)| text.starts_with(start));
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
+    let odd = line.and_then(|line| line.get(error.column().saturating_sub(1)));
+    match (place, odd) {
+        (Some((_, place)), Some(odd)) => {
+            format!("invalid character '{}' {place}", char::from(*odd).escape_default())
+        }
+        _ => text,
+    }
 }
 
 struct Tree<'a> {
@@ -194,6 +223,12 @@ impl At {
         }
     }
 
+    /// An entry of a map, which Go's notation does not name.
+    fn entry(&self, key: &str) -> Self {
+        let strict = crate::field::child(&self.strict, key);
+        Self { strict, go: self.go.clone(), owner: self.owner.clone() }
+    }
+
     fn item(&self, index: usize) -> Self {
         let strict = crate::field::index(&self.strict, index);
         Self { strict, go: self.go.clone(), owner: self.owner.clone() }
@@ -227,7 +262,7 @@ impl Walk<'_> {
             match def.field(name) {
                 Some(field) => {
                     self.field(field, value, &at.field(owner, name))?;
-                    if is_nothing(field, value) {
+                    if is_nothing(field, value, &at.strict) {
                         dropped.push(name.clone());
                     }
                 }
@@ -300,7 +335,7 @@ impl Walk<'_> {
             return if value.is_null() { Ok(()) } else { Err(self.mismatch(value, kind, at)) };
         };
         for (key, value) in entries.iter_mut() {
-            self.element(item, value, &at.field(&at.owner, key))?;
+            self.element(item, value, &at.entry(key))?;
         }
         Ok(())
     }
@@ -354,16 +389,27 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a field's value says nothing: null, or an empty list or map that may be missing. An empty
-/// list of managed fields is a wish: to forget them.
-fn is_nothing(field: &FieldDef, value: &Value) -> bool {
+/// Whether a field's value says nothing: null, a zero that is not written, or an empty list or map
+/// that may be missing. The object's own managed fields, empty, are a wish: to forget them.
+fn is_nothing(field: &FieldDef, value: &Value, owner: &str) -> bool {
     match (&field.kind, value) {
         (FieldType::Any, _) => false,
         (_, Value::Null) => true,
+        (_, value) if field.omits_zero => is_zero(value),
         (FieldType::List(_), Value::Array(items)) => {
-            items.is_empty() && !field.required && field.name != "managedFields"
+            let wish = field.name == "managedFields" && owner == "metadata";
+            items.is_empty() && !field.required && !wish
         }
         (FieldType::Map(_), Value::Object(entries)) => entries.is_empty() && !field.required,
+        _ => false,
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(is) => !is,
         _ => false,
     }
 }
@@ -529,8 +575,8 @@ mod tests {
             ),
             (
                 json!({"metadata": {"labels": {"a": 1}}}),
-                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a \
-                 of type string",
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of \
+                 type string",
             ),
             (json!([]), "json: cannot unmarshal array into Go value of type v1.Deployment"),
         ];
@@ -555,9 +601,12 @@ mod tests {
             },
             "status": {"startTime": "2026-01-02T03:04:05+01:00"},
         });
+        pod["spec"]["hostNetwork"] = false.into();
+        pod["spec"]["enableServiceLinks"] = false.into();
         assert!(conform(builtin(), kind("", "Pod"), &mut pod).unwrap().is_empty());
         assert_eq!(pod["metadata"], json!({}));
-        assert!(pod["spec"].get("volumes").is_none());
+        assert!(pod["spec"].get("volumes").is_none() && pod["spec"].get("hostNetwork").is_none());
+        assert_eq!(pod["spec"]["enableServiceLinks"], false);
         let limits = &pod["spec"]["containers"][0]["resources"]["limits"];
         assert_eq!(*limits, json!({"cpu": "500m", "memory": "1Gi"}));
         assert_eq!(pod["status"]["startTime"], "2026-01-02T02:04:05Z");

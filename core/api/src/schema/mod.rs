@@ -1,17 +1,21 @@
 //! The schema bundle: every built-in type's fields, types, list and merge keys, as data.
 //!
 //! `data/bundle.json` is made by `examples/make_bundle.rs` from the release's published schemas;
-//! `data/always.txt` names, type by type, the optional fields that upstream writes even when they
-//! are empty.
+//! `data/always.txt` names, type by type, the fields that upstream writes even when they are empty;
+//! a question mark stands behind those that are null then. `data/omitted.txt` names the scalars that it
+//! does not write when they are zero.
 
 mod bundle;
 pub mod decode;
+mod fill;
 pub mod strict;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::gvk::GroupVersionKind;
+
+pub use fill::fill;
 
 /// Points at a type of the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +64,10 @@ pub struct FieldDef {
     pub map_type: Option<MapType>,
     /// Whether upstream writes the field even when it is empty.
     pub always: bool,
+    /// Whether its empty value is null, and not its type's own.
+    pub pointer: bool,
+    /// Whether a zero is not written.
+    pub omits_zero: bool,
 }
 
 /// How server-side apply merges a map or an object.
@@ -135,7 +143,9 @@ pub struct PatchStrategy {
 }
 
 static BUILTIN: LazyLock<Bundle> = LazyLock::new(|| {
-    bundle::parse(include_str!("../../data/bundle.json"), include_str!("../../data/always.txt"))
+    let [always, omitted] =
+        [include_str!("../../data/always.txt"), include_str!("../../data/omitted.txt")];
+    bundle::parse(include_str!("../../data/bundle.json"), always, omitted)
         .expect("the committed bundle is well formed")
 });
 

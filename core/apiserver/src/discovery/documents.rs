@@ -55,11 +55,16 @@ pub(super) fn resources(snapshot: &Snapshot, group: &str, version: &str) -> Opti
         }
         list.extend(resource.subresources.iter().map(|sub| subresource(resource, sub)));
     }
+    list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let group_version = api_version(group, version);
-    Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1",
-        "groupVersion": group_version, "resources": list,
-    }))
+    let mut document = json!({
+        "kind": "APIResourceList", "groupVersion": group_version, "resources": list,
+    });
+    // The oldest group's list has none.
+    if !group.is_empty() {
+        document["apiVersion"] = "v1".into();
+    }
+    Some(document)
 }
 
 fn main_resource(resource: &Resource) -> Value {

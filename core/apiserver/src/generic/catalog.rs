@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use hansa_api::schema;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::decode::kind_of;
 use super::resource::Resource;
 use super::strategy::Strategy;
 
@@ -28,6 +30,16 @@ impl Served {
     /// A built-in resource.
     pub fn builtin(resource: Resource, strategy: impl Strategy) -> Self {
         Self { resource, strategy: Arc::new(strategy), schema: None }
+    }
+
+    /// Gives an object its defaults, and what is always written though it is empty.
+    pub fn default(&self, obj: &mut Value) {
+        self.strategy.default(obj);
+        if !self.is_custom()
+            && let Some(id) = schema::builtin().type_of(&kind_of(&self.resource))
+        {
+            schema::fill(schema::builtin(), id, obj);
+        }
     }
 
     /// Whether it comes from a CustomResourceDefinition.

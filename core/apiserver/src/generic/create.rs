@@ -91,7 +91,8 @@ impl Registry {
         if let Some(why) = served.strategy.refuses_creation() {
             return Err(ApiError::forbidden(&group_resource(served), meta::name(&obj), why));
         }
-        managed_fields::track(self, served, ctx, Part::Whole, &Value::default(), &mut obj);
+        let nothing = Value::Object(meta::Fields::new());
+        managed_fields::track(self, served, ctx, Part::Whole, &nothing, &mut obj);
         served.strategy.prepare_create(ctx, &mut obj);
         let attrs = Attributes {
             ctx,
@@ -104,7 +105,7 @@ impl Registry {
         let fields = managed_fields::of(&obj);
         admission.mutate(&attrs, &mut obj).await?;
         managed_fields::keep_valid(ctx, fields, &mut obj);
-        served.strategy.default(&mut obj);
+        served.default(&mut obj);
         check(served, &obj)?;
         admission.validate(&attrs, Some(&obj)).await?;
         let warnings = served.strategy.warnings(&obj, None);
@@ -177,7 +178,7 @@ fn prepare(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiErr
         fields.remove("status");
     }
     metadata::create(served, obj)?;
-    served.strategy.default(obj);
+    served.default(obj);
     Ok(())
 }
 

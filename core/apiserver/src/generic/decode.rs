@@ -42,25 +42,41 @@ pub fn kind_of(resource: &Resource) -> GroupVersionKind {
 /// # Errors
 /// 400 with the parser's words for what is no JSON or YAML.
 pub fn parse(bytes: &[u8], format: Format, kind: &str) -> Result<Decoded, ApiError> {
-    let unrecognized = |why: String| {
+    object_tree(bytes, format).map_err(|why| {
         ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get \
-             version/kind; {why}{}",
+            "the object provided is unrecognized (must be of type {kind}): {why} ({})",
             excerpt(bytes)
         ))
-    };
-    match format {
+    })
+}
+
+/// What the type of an object is read into, as Go prints it.
+const TYPE_META: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+                         Kind string \"json:\\\"kind,omitempty\\\"\" }";
+
+/// Parses bytes into the tree of an object; duplicate keys are complaints.
+///
+/// # Errors
+/// In the parser's words, for what is no JSON or YAML, or no object.
+pub fn object_tree(bytes: &[u8], format: Format) -> Result<Decoded, String> {
+    let failed = |why: String| format!("couldn't get version/kind; {why}");
+    let decoded = match format {
         Format::Json => {
-            let parsed = decode::parse_json(bytes)
-                .map_err(|error| unrecognized(format!("json parse error: {error}")))?;
-            Ok(Decoded { obj: parsed.value, complaints: parsed.duplicates })
+            let parsed = decode::parse_json(bytes);
+            let parsed = parsed.map_err(|error| failed(format!("json parse error: {error}")))?;
+            Decoded { obj: parsed.value, complaints: parsed.duplicates }
         }
         Format::Yaml => {
-            let Yaml { value, complaint } =
-                yaml(bytes).map_err(|why| unrecognized(format!("yaml parse error: {why}")))?;
-            Ok(Decoded { obj: value, complaints: complaint.into_iter().collect() })
+            let read = yaml(bytes).map_err(|why| failed(format!("yaml parse error: {why}")))?;
+            Decoded { obj: read.value, complaints: read.complaint.into_iter().collect() }
         }
+    };
+    if decoded.obj.is_object() {
+        return Ok(decoded);
     }
+    let found = decode::json_type(&decoded.obj);
+    let why = format!("json: cannot unmarshal {found} into Go value of type {TYPE_META}");
+    Err(failed(format!("json parse error: {why}")))
 }
 
 /// YAML that was read, and what is odd about it: keys that occur twice.
@@ -108,11 +124,22 @@ fn repeated_key(error: &serde_saphyr::Error) -> Option<String> {
     }
 }
 
-/// The first bytes in hexadecimal, as upstream shows what it could not read.
+/// Most bytes that are shown of what could not be read.
+const EXCERPT: usize = 30;
+
+/// The first bytes of what could not be read: as they are where they look like JSON, and
+/// hexadecimal elsewhere.
 fn excerpt(bytes: &[u8]) -> String {
-    let head: String = bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    let more = if bytes.len() > 32 { " ..." } else { "" };
-    format!(" ({head}{more})")
+    let head = &bytes[..bytes.len().min(EXCERPT)];
+    let more = if bytes.len() > EXCERPT { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let digits: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{digits}{more}")
+        }
+    }
 }
 
 /// Parses bytes into an object of the resource: type checked, unknown fields dropped, reported or

@@ -47,10 +47,15 @@ impl Filter {
         let supported = served.strategy.selectable_fields();
         let known = |path: &str| {
             path == NAME
-                || (path == NAMESPACE && served.resource.namespaced)
+                || (path == NAMESPACE && (served.resource.namespaced || supported.is_empty()))
                 || supported.iter().any(|field| field == path)
         };
         match self.fields.terms.iter().find(|term| !known(&term.path)) {
+            // Kinds that select by nothing of their own share one text.
+            Some(term) if supported.is_empty() => Err(ApiError::bad_request(format!(
+                "{:?} is not a known field selector: only {NAME:?}, {NAMESPACE:?}",
+                term.path
+            ))),
             Some(term) => {
                 Err(ApiError::bad_request(format!("field label not supported: {}", term.path)))
             }

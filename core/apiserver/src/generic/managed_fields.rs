@@ -192,7 +192,7 @@ pub(crate) fn apply(
         );
         ApiError::new(Reason::Unknown, message)
     })?;
-    served.strategy.default(&mut object);
+    served.default(&mut object);
     Ok(object)
 }
 

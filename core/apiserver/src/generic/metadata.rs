@@ -15,6 +15,9 @@ const ANNOTATIONS_MAX: usize = 256 << 10;
 const SERVERS: [&str; 5] =
     ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
+/// The mark of an object that is being deleted.
+const MARKS: [&str; 2] = ["deletionTimestamp", "deletionGracePeriodSeconds"];
+
 /// What an owner reference must have, and the complaint where it has not.
 const OWNER_FIELDS: [(&str, &str); 4] = [
     ("apiVersion", "version must not be empty"),
@@ -24,7 +27,7 @@ const OWNER_FIELDS: [(&str, &str); 4] = [
 ];
 
 /// Puts an object into the request's namespace and takes the namespace away from cluster-scoped
-/// kinds; an object that names another namespace or name than the path is a 400.
+/// kinds; an object that names another namespace or name than the path, or none, is a 400.
 pub fn place(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiError> {
     if !served.resource.namespaced {
         meta::set_text(obj, "namespace", "");
@@ -35,17 +38,27 @@ pub fn place(served: &Served, ctx: &Context, obj: &mut Value) -> Result<(), ApiE
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let (own, path) = (meta::name(obj), ctx.name.as_str());
+    check_name(obj, &ctx.name)
+}
+
+/// An object must say in itself which one it is, and that must be the one in the path, if there is
+/// one.
+///
+/// # Errors
+/// 400 if it does not.
+pub fn check_name(obj: &Value, path: &str) -> Result<(), ApiError> {
+    let own = meta::name(obj);
     if path.is_empty() || own == path {
         return Ok(());
     }
-    if !own.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({own}) does not match the name on the URL ({path})"
-        )));
-    }
-    meta::set_text(obj, "name", path);
-    Ok(())
+    Err(ApiError::bad_request(match own.is_empty() {
+        true => format!(
+            "the name of the object ({path} based on URL) was undeterminable: name must be provided"
+        ),
+        false => {
+            format!("the name of the object ({own}) does not match the name on the URL ({path})")
+        }
+    }))
 }
 
 /// Gives a new object its identity: uid, creation time, first generation.
@@ -69,21 +82,22 @@ pub fn create(served: &Served, obj: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Restores what only the server writes.
+/// Restores what only the server writes. A mark for deletion that a client made up stays, for
+/// validation to refuse.
 pub fn restore(obj: &mut Value, old: &Value) {
     let metadata = meta::metadata_mut(obj);
     let before = meta::metadata(old);
-    for field in SERVERS.iter().chain(&["resourceVersion", "name", "namespace", "generateName"]) {
+    for field in SERVERS.iter().chain(&["resourceVersion", "name", "namespace"]) {
         match before.and_then(|old| old.get(*field)) {
             Some(value) => {
                 metadata.insert((*field).into(), value.clone());
             }
+            None if MARKS.contains(field) => {}
             None => {
                 metadata.remove(*field);
             }
         }
     }
-    metadata.remove("selfLink");
     drop_empty(metadata);
 }
 
@@ -241,10 +255,19 @@ fn validate_owner(owner: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Only a DELETE marks an object.
+fn made_up_marks(obj: &Value) -> Vec<FieldError> {
+    let marks = MARKS.iter().filter_map(|field| {
+        let value = meta::at(obj, &["metadata", field])?.clone();
+        Some(FieldError::invalid(format!("metadata.{field}"), value, "field is immutable"))
+    });
+    marks.collect()
+}
+
 /// What an update may not do to metadata.
 pub fn validate_update(obj: &Value, old: &Value) -> Vec<FieldError> {
     if meta::deletion_timestamp(old).is_none() {
-        return Vec::new();
+        return made_up_marks(obj);
     }
     let before: Vec<_> = meta::finalizers(old).collect();
     let fresh: Vec<_> = meta::finalizers(obj).filter(|name| !before.contains(name)).collect();

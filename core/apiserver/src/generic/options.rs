@@ -322,7 +322,7 @@ impl WriteOptions {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             other => {
-                let known = ["", "Ignore", "Warn", "Strict"];
+                let known = ["", "Ignore", "Strict", "Warn"];
                 let error = FieldError::not_supported("fieldValidation", other, &known);
                 return Err(invalid(kind, &[error]));
             }

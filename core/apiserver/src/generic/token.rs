@@ -1,10 +1,21 @@
 //! Continue tokens: where the next page of a list starts, and at which revision.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
+use hansa_api::schema::decode::syntax_error;
 use serde::{Deserialize, Serialize};
 
 const VERSION: &str = "meta.k8s.io/v1";
+
+/// Reads tokens as upstream does, which does not look at bits that are left over.
+const READER: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// A page's start; opaque to clients, base64 of JSON as upstream writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +61,9 @@ impl ContinueToken {
     /// # Errors
     /// If this server cannot have made it.
     pub fn decode(text: &str) -> Result<Self, TokenError> {
-        let json =
-            URL_SAFE_NO_PAD.decode(text).map_err(|error| TokenError(illegal(error, text)))?;
-        let token: Self =
-            serde_json::from_slice(&json).map_err(|error| TokenError(error.to_string()))?;
+        let json = READER.decode(text).map_err(|error| TokenError(illegal(error, text)))?;
+        let token: Self = serde_json::from_slice(&json)
+            .map_err(|error| TokenError(syntax_error(&json, &error)))?;
         let why = match token.v.as_str() {
             VERSION if token.rv == 0 => {
                 "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
@@ -98,6 +108,7 @@ mod tests {
         let forged = |json: &str| URL_SAFE_NO_PAD.encode(json);
         for (bad, why) in [
             ("a%".to_string(), "illegal base64 data at input byte 1"),
+            ("bad".to_string(), "invalid character 'm' looking for beginning of value"),
             (forged(r#"{"v":"v9","rv":1,"start":"a"}"#), "this encoded version v9"),
             (forged(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#), "start resourceVersion"),
             (forged(r#"{"v":"meta.k8s.io/v1","rv":1,"start":""}"#), "start key empty"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hansa_api::field::FieldError;
+use hansa_api::gvk::GroupVersionKind;
 use hansa_api::meta;
 use hansa_api::status::ApiError;
 use hansa_storage::{Expect, KeyValue, Outcome};
@@ -80,7 +81,7 @@ impl Registry {
     ) -> Result<Attempt, ApiError> {
         metadata::place(served, ctx, &mut obj)?;
         if !ctx.untracked {
-            served.strategy.default(&mut obj);
+            served.default(&mut obj);
             managed_fields::track(self, served, ctx, part, old, &mut obj);
         }
         prepare(served, ctx, part, &mut obj, old);
@@ -118,7 +119,7 @@ impl Registry {
         let fields = managed_fields::of(obj);
         admission.mutate(&attrs, obj).await?;
         managed_fields::keep_valid(ctx, fields, obj);
-        served.strategy.default(obj);
+        served.default(obj);
         check(served, ctx, part, obj, old)?;
         admission.validate(&attrs, Some(obj)).await
     }
@@ -217,21 +218,26 @@ fn precondition(
     }
     match meta::resource_version(wanted) {
         "" | "0" if race.unconditional => Ok(false),
-        "" | "0" => Err(invalid(
-            served,
-            old,
-            &[FieldError::invalid(
-                "metadata.resourceVersion",
-                0,
-                "must be specified for an update",
-            )],
-        )),
+        "" | "0" => Err(unconditional(served, old)),
         version if version == meta::resource_version(old) => Ok(race.demands),
         version => {
             super::options::parse_version(version)?;
             Err(ApiError::modified(&group_resource(served), meta::name(old)))
         }
     }
+}
+
+/// 422: the kind is changed by those alone who have seen it; named by its resource.
+fn unconditional(served: &Served, old: &Value) -> ApiError {
+    let why = "must be specified for an update";
+    let error = FieldError::invalid("metadata.resourceVersion", 0, why);
+    let resource = &served.resource;
+    let subject = GroupVersionKind::new(
+        resource.group.to_string(),
+        resource.version.to_string(),
+        resource.plural.to_string(),
+    );
+    ApiError::invalid(&subject, meta::name(old), &[error])
 }
 
 /// 409: the object is another one of the same name.
@@ -254,7 +260,7 @@ fn prepare(served: &Served, ctx: &Context, part: Part, obj: &mut Value, old: &Va
             if served.resource.has_status() {
                 copy_status(obj, old);
             }
-            served.strategy.default(obj);
+            served.default(obj);
             served.strategy.prepare_update(ctx, obj, old);
             metadata::count_generation(served, obj, old);
         }
@@ -271,7 +277,7 @@ fn prepare_status(served: &Served, ctx: &Context, obj: &mut Value, old: &Value) 
         }
     }
     metadata::restore(obj, old);
-    served.strategy.default(obj);
+    served.default(obj);
     served.strategy.prepare_status_update(ctx, obj, old);
 }
 

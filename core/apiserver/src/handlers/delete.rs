@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::generic::decode;
 use crate::generic::delete::Deleted;
 use crate::generic::options::{DeleteOptions, Propagation, dry_run_value};
+use crate::generic::resource::Resource;
 use crate::negotiate::body_format;
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -23,10 +24,54 @@ pub(super) async fn handle(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let ctx = call.context(options.dry_run, "");
     match call.registry.delete(&call.served, &ctx, &options).await? {
         Deleted::Marked(written) => call.object(StatusCode::OK, &written.obj),
+        Deleted::Gone(obj) if is_shown(&call.served.resource) => call.object(StatusCode::OK, &obj),
         gone @ Deleted::Gone(_) => {
             Ok(call.document(StatusCode::OK, &gone.into_response(&call.served)))
         }
     }
+}
+
+/// Resources whose DELETE answers with what is gone; the others answer with a `Status`.
+const SHOWN: [(&str, &[&str]); 3] = [
+    (
+        "",
+        &[
+            "namespaces",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "podtemplates",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    (
+        "storage.k8s.io",
+        &[
+            "csidrivers",
+            "csinodes",
+            "storageclasses",
+            "volumeattachments",
+            "volumeattributesclasses",
+        ],
+    ),
+    (
+        "resource.k8s.io",
+        &["deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"],
+    ),
+];
+
+/// What who deletes jobs and does not say how is told.
+const CHILDREN_STAY: &str = "child pods are preserved by default when jobs are deleted; set \
+                             propagationPolicy=Background to remove them or set \
+                             propagationPolicy=Orphan to suppress this warning";
+
+fn is_shown(resource: &Resource) -> bool {
+    let is_own = |(group, plurals): &&(&str, &[&str])| {
+        *group == resource.group && plurals.contains(&&*resource.plural)
+    };
+    SHOWN.iter().any(|shown| is_own(&shown))
 }
 
 /// The options in the body; where there is no body, in the query.
@@ -36,9 +81,15 @@ pub(super) async fn read_options(call: &Call, body: Body) -> Result<DeleteOption
     let mut options = if bytes.is_empty() {
         from_query(call)?
     } else {
-        from_body(&decode::parse(&bytes, format?, "DeleteOptions")?.obj)?
+        let body = decode::object_tree(&bytes, format?).map_err(ApiError::bad_request)?;
+        from_body(&body.obj)?
     };
     options.dry_run |= call.query.dry_run("DeleteOptions")?;
+    let resource = &call.served.resource;
+    let jobs = resource.group == "batch" && resource.plural == "jobs";
+    if jobs && options.propagation.is_none() {
+        call.warnings.add(CHILDREN_STAY);
+    }
     Ok(options)
 }
 

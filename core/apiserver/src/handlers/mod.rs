@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use hansa_api::field::FieldError;
 use hansa_api::status::{ApiError, Reason};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 
 use crate::body::Body;
 use crate::generic::catalog::Served;
@@ -89,6 +89,9 @@ async fn answer(
         .get(&info.api_group, &info.api_version, &info.resource)
         .ok_or_else(ApiError::no_such_resource)?;
     check_scope(&served.resource, info)?;
+    if request.method() == Method::HEAD {
+        return Err(not_allowed());
+    }
     let (parts, body) = request.into_parts();
     let call = Call {
         registry: registry.clone(),
@@ -183,13 +186,19 @@ impl Call {
             ("", "create") => create::handle(&self, body).await,
             ("", "delete") => delete::handle(&self, body).await,
             ("", "deletecollection") => deletecollection::handle(&self, body).await,
-            ("" | "status" | "approval", "get") => get::handle(&self).await,
+            ("" | "status" | "approval" | "ephemeralcontainers" | "resize", "get") => {
+                get::handle(&self).await
+            }
             ("", "update") => update::handle(&self, body, Part::Whole).await,
             ("", "patch") => patch::handle(&self, body, Part::Whole).await,
             ("status", "update") => update::handle(&self, body, Part::Status).await,
             ("status", "patch") => patch::handle(&self, body, Part::Status).await,
-            ("approval", "update") => update::handle(&self, body, Part::Sub).await,
-            ("approval", "patch") => patch::handle(&self, body, Part::Sub).await,
+            ("approval" | "ephemeralcontainers" | "resize", "update") => {
+                update::handle(&self, body, Part::Sub).await
+            }
+            ("approval" | "ephemeralcontainers" | "resize", "patch") => {
+                patch::handle(&self, body, Part::Sub).await
+            }
             ("scale", _) => scale::handle(&self, body).await,
             ("binding", "create") => binding::handle(&self, body).await,
             ("eviction", "create") => eviction::handle(&self, body).await,

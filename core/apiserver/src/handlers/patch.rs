@@ -4,9 +4,9 @@ use bytes::Bytes;
 use hansa_api::field::FieldError;
 use hansa_api::gvk::GroupVersionKind;
 use hansa_api::patch::{PatchError, json, merge, strategic};
-use hansa_api::schema::decode::{DecodeError, conform, json_type};
+use hansa_api::schema::decode::{DecodeError, conform, json_type, syntax_error};
 use hansa_api::schema::{TypeId, builtin};
-use hansa_api::status::ApiError;
+use hansa_api::status::{ApiError, Reason};
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -44,11 +44,14 @@ pub(super) async fn handle(
     }
     let options = WriteOptions::parse_patch(&call.query, call.user_agent(), false)?;
     let kind = decode::kind_of(&call.served.resource);
-    let patch = Patch::read_as(call, &kind, !call.served.is_custom(), body).await?;
+    let (media, strategic, bytes) = read(call, &kind, !call.served.is_custom(), body).await?;
+    // An object that is not there is told before a patch that is none.
+    let patch = Patch::parse(&media, strategic, &bytes);
     let ctx = call.context(options.dry_run, &options.field_manager);
     let complaints = Mutex::new(Vec::new());
     let make = |old: &Value| {
-        let (obj, odd) = patched(&call.served, &patch, old, options.field_validation)?;
+        let patch = patch.as_ref().map_err(Clone::clone)?;
+        let (obj, odd) = patched(&call.served, patch, old, options.field_validation)?;
         *complaints.lock() = odd;
         Ok(obj)
     };
@@ -66,18 +69,17 @@ impl Patch {
         builtin_kind: bool,
         body: Body,
     ) -> Result<Self, ApiError> {
-        let strategic = if builtin_kind { builtin().type_of(kind) } else { None };
-        let media = media_type(&call.headers);
-        check_media(&media, strategic.is_some())?;
-        let bytes = read_body::read(body).await?;
+        let (media, strategic, bytes) = read(call, kind, builtin_kind, body).await?;
         Self::parse(&media, strategic, &bytes)
     }
 
     fn parse(media: &str, strategic: Option<TypeId>, bytes: &Bytes) -> Result<Self, ApiError> {
         let malformed = |error: &dyn std::fmt::Display| {
-            ApiError::bad_request(format!("error decoding patch: {error}"))
+            let decoding = if media == STRATEGIC_PATCH { "" } else { "error decoding patch: " };
+            ApiError::bad_request(format!("{decoding}{error}"))
         };
-        let patch: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+        let patch: Value = serde_json::from_slice(bytes)
+            .map_err(|error| malformed(&syntax_error(bytes, &error)))?;
         if media == JSON_PATCH {
             json::check(&patch).map_err(|error| malformed(&error))?;
             return Ok(Self::Json(patch));
@@ -114,12 +116,33 @@ impl Patch {
     }
 }
 
+/// The media type, the type of strategic patches and the bytes of a request's patch.
+async fn read(
+    call: &Call,
+    kind: &GroupVersionKind,
+    builtin_kind: bool,
+    body: Body,
+) -> Result<(String, Option<TypeId>, Bytes), ApiError> {
+    let strategic = if builtin_kind { builtin().type_of(kind) } else { None };
+    let media = media_type(&call.headers);
+    check_media(&media, strategic.is_some())?;
+    Ok((media, strategic, read_body::read(body).await?))
+}
+
 fn check_media(media: &str, strategic: bool) -> Result<(), ApiError> {
     let known: &[&str] = match strategic {
         true => &[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply::MEDIA],
         false => &[JSON_PATCH, MERGE_PATCH, apply::MEDIA],
     };
-    if known.contains(&media) { Ok(()) } else { Err(ApiError::unsupported_media_type(known)) }
+    match (known.contains(&media), media) {
+        (true, _) => Ok(()),
+        (false, STRATEGIC_PATCH) => Err(ApiError::unsupported_media_type(known)),
+        // What no kind takes does not get as far as a handler.
+        (false, _) => {
+            let error = ApiError::new(Reason::UnsupportedMediaType, "415: Unsupported Media Type");
+            Err(ApiError { details: Some(Box::default()), ..error })
+        }
+    }
 }
 
 /// The patched object, checked like any other; with what was odd about it.

@@ -1,7 +1,5 @@
 //! PUT of an object or of its status.
 
-use hansa_api::field::FieldError;
-use hansa_api::meta;
 use hansa_api::status::ApiError;
 use http::{Response, StatusCode};
 use serde_json::Value;
@@ -10,6 +8,7 @@ use super::{Call, read_body};
 use crate::body::Body;
 use crate::generic::context::Context;
 use crate::generic::decode::{self, Decoded};
+use crate::generic::metadata;
 use crate::generic::options::WriteOptions;
 use crate::generic::registry::Written;
 use crate::generic::update::Part;
@@ -25,7 +24,7 @@ pub(super) async fn handle(
     let bytes = read_body::read(body).await?;
     let decoded = decode::object(&call.served, &bytes, format, options.field_validation)?;
     let ctx = call.context(options.dry_run, &options.field_manager);
-    require_name(call, &decoded.obj)?;
+    metadata::check_name(&decoded.obj, &call.name)?;
     let (code, written) = write(call, &ctx, part, &decoded).await?;
     call.written(code, written, &decoded.complaints)
 }
@@ -49,21 +48,4 @@ async fn write(
         }
         done => Ok((StatusCode::OK, done?)),
     }
-}
-
-/// A PUT must say in its body which object it is.
-fn require_name(call: &Call, obj: &Value) -> Result<(), ApiError> {
-    let name = meta::name(obj);
-    if name.is_empty() {
-        let kind = decode::kind_of(&call.served.resource);
-        let error = FieldError::required("metadata.name", "name is required");
-        return Err(ApiError::invalid(&kind, "", &[error]));
-    }
-    if name != call.name {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.name
-        )));
-    }
-    Ok(())
 }

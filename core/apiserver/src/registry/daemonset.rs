@@ -28,6 +28,9 @@ pub(super) struct DaemonSets;
 
 impl Strategy for DaemonSets {
     fn default(&self, obj: &mut Value) {
+        if template_generation(obj).is_none() {
+            set_template_generation(obj, 0);
+        }
         default_field(fields_mut(obj, &["spec"]), "revisionHistoryLimit", 10);
         let update = fields_mut(obj, &["spec", "updateStrategy"]);
         default_text(update, "type", "RollingUpdate");

@@ -29,6 +29,9 @@ impl Strategy for PersistentVolumes {
         let spec = fields_mut(obj, &["spec"]);
         default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
         default_field(spec, "volumeMode", "Filesystem");
+        if let Some(Value::Object(host_path)) = spec.get_mut("hostPath") {
+            default_field(host_path, "type", "");
+        }
         default_text(fields_mut(obj, &["status"]), "phase", "Pending");
     }
 

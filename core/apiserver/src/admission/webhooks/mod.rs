@@ -190,7 +190,7 @@ pub(super) fn conform(attrs: &Attributes<'_>, obj: &mut Value) -> Result<(), Api
     decode::check_type(resource, obj).map_err(|error| ApiError::internal(error.message))?;
     let pruned = served.strategy.prune(resource, obj);
     pruned.map_err(|error| ApiError::internal(error.message))?;
-    served.strategy.default(obj);
+    served.default(obj);
     Ok(())
 }
 
