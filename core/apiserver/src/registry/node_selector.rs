@@ -17,13 +17,17 @@ pub(super) fn validate(check: &mut Check, path: &str, selector: &Value) {
         check.required(&path, "must have at least one node selector term");
     }
     for (at, term) in terms.iter().enumerate() {
-        let path = index(&path, at);
-        for (at, expression) in list_at(term, &["matchExpressions"]).iter().enumerate() {
-            by_label(check, &index(&child(&path, "matchExpressions"), at), expression);
-        }
-        for (at, expression) in list_at(term, &["matchFields"]).iter().enumerate() {
-            by_field(check, &index(&child(&path, "matchFields"), at), expression);
-        }
+        self::term(check, &index(&path, at), term);
+    }
+}
+
+/// One term: of nodes' labels and of their names.
+pub(super) fn term(check: &mut Check, path: &str, term: &Value) {
+    for (at, expression) in list_at(term, &["matchExpressions"]).iter().enumerate() {
+        by_label(check, &index(&child(path, "matchExpressions"), at), expression);
+    }
+    for (at, expression) in list_at(term, &["matchFields"]).iter().enumerate() {
+        by_field(check, &index(&child(path, "matchFields"), at), expression);
     }
 }
 

@@ -95,6 +95,37 @@ pub(super) fn validate(check: &mut Check, path: &str, spec: &Value, volume: &str
     }
 }
 
+/// A pod's volume of one of these kinds; its secrets are in the pod's namespace.
+pub(super) fn validate_one(
+    check: &mut Check,
+    path: &str,
+    kind: &str,
+    source: &Value,
+    volume: &str,
+) {
+    let Some((_, word, required)) = KINDS.iter().find(|(name, _, _)| *name == kind) else { return };
+    let path = child(path, word);
+    for field in required.iter().filter(|field| is_empty(source, field)) {
+        check.required(&child(&path, field), "");
+    }
+    match kind {
+        "cinder" => pod_secret(check, &path, source),
+        "storageos" => {
+            let name = str_at(source, &["volumeName"]);
+            check.required_text(&child(&path, "volumeName"), name, names::dns1123_label);
+            pod_secret(check, &path, source);
+        }
+        kind => details(check, &path, kind, source, volume),
+    }
+}
+
+fn pod_secret(check: &mut Check, path: &str, source: &Value) {
+    let secret = at(source, &["secretRef"]);
+    if secret.is_some_and(|secret| str_at(secret, &["name"]).is_empty()) {
+        check.required(&child(path, "secretRef.name"), "");
+    }
+}
+
 fn is_empty(source: &Value, field: &str) -> bool {
     str_at(source, &[field]).is_empty() && list_at(source, &[field]).is_empty()
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
+use hansa_api::FieldError;
 use hansa_api::field::{child, index, key};
 use hansa_api::meta::{list_at, map_at, str_at};
 use hansa_api::names;
 use hansa_api::quantity::Quantity;
 use serde_json::Value;
 
+use super::{downward, security};
 use crate::registry::check::{Check, entries};
 
 /// What containers of one pod share.
@@ -16,6 +18,10 @@ pub(crate) struct Pod<'a> {
     pub(crate) volumes: HashSet<&'a str>,
     /// Whether ports are the host's.
     pub(crate) host_network: bool,
+    /// Whether users are the host's.
+    pub(crate) host_users: bool,
+    /// Whether its containers are never started again.
+    pub(crate) runs_once: bool,
 }
 
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
@@ -65,7 +71,7 @@ fn validate(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
     check.one_of(
         &child(path, "terminationMessagePolicy"),
         text("terminationMessagePolicy"),
-        &["FallbackToLogsOnError", "File"],
+        &["File", "FallbackToLogsOnError"],
     );
     check.one_of(
         &child(path, "imagePullPolicy"),
@@ -73,7 +79,7 @@ fn validate(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
         &["Always", "IfNotPresent", "Never"],
     );
     ports(check, &child(path, "ports"), container, pod);
-    environment(check, path, container);
+    environment(check, path, container, pod);
     mounts(check, &child(path, "volumeMounts"), container, pod);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(value) = container.get(name) {
@@ -86,10 +92,33 @@ fn validate(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
         }
     }
     resources(check, &child(path, "resources"), &container["resources"]);
-    let security = child(path, "securityContext");
-    for name in ["runAsUser", "runAsGroup"] {
-        let id = container["securityContext"][name].as_i64();
-        check.range(&child(&security, name), id, 0, i64::from(i32::MAX));
+    resize_policy(check, &child(path, "resizePolicy"), container, pod.runs_once);
+    let policies = ["Always", "Never", "OnFailure"];
+    check.supported(&child(path, "restartPolicy"), container.get("restartPolicy"), &policies);
+    let context = &container["securityContext"];
+    security::of_container(check, &child(path, "securityContext"), context, pod.host_users);
+}
+
+/// How a container's resources change while it runs.
+fn resize_policy(check: &mut Check, path: &str, container: &Value, runs_once: bool) {
+    let fields: [(&str, &[&str]); 2] = [
+        ("resourceName", &["cpu", "memory"]),
+        ("restartPolicy", &["NotRequired", "RestartContainer"]),
+    ];
+    let mut seen = HashSet::new();
+    for (at, policy) in list_at(container, &["resizePolicy"]).iter().enumerate() {
+        let resource = str_at(policy, &["resourceName"]);
+        if !seen.insert(resource) {
+            check.duplicate(&index(path, at), resource);
+        }
+        for (field, supported) in fields {
+            check.one_of(path, str_at(policy, &[field]), supported);
+        }
+        let restart = str_at(policy, &["restartPolicy"]);
+        if runs_once && restart != "NotRequired" {
+            let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            check.invalid(path, restart, why);
+        }
     }
 }
 
@@ -132,7 +161,7 @@ fn ports(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
     }
 }
 
-fn environment(check: &mut Check, path: &str, container: &Value) {
+fn environment(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
     let env = child(path, "env");
     for (at, variable) in list_at(container, &["env"]).iter().enumerate() {
         let path = index(&env, at);
@@ -140,7 +169,7 @@ fn environment(check: &mut Check, path: &str, container: &Value) {
         check.required_text(&child(&path, "name"), name, names::env_var_name);
         if let Some(source) = variable.get("valueFrom") {
             let has_value = !str_at(variable, &["value"]).is_empty();
-            value_source(check, &child(&path, "valueFrom"), source, has_value);
+            value_source(check, &child(&path, "valueFrom"), source, has_value, pod);
         }
     }
     let env_from = child(path, "envFrom");
@@ -151,14 +180,17 @@ fn environment(check: &mut Check, path: &str, container: &Value) {
         match set[..] {
             [] => {
                 let why = "must specify one of: `configMapRef` or `secretRef`";
-                check.invalid(&path, "", why);
+                check.invalid(&env_from, "", why);
             }
             [one] => {
                 let name = str_at(source, &[one, "name"]);
                 let at = format!("{path}.{one}.name");
                 check.required_text(&at, name, names::dns1123_subdomain);
             }
-            _ => check.invalid(&path, "", "may not have more than one field specified at a time"),
+            _ => {
+                let why = "may not have more than one field specified at a time";
+                check.invalid(&env_from, "", why);
+            }
         }
     }
 }
@@ -166,87 +198,103 @@ fn environment(check: &mut Check, path: &str, container: &Value) {
 const VALUE_SOURCES: [&str; 5] =
     ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
-fn value_source(check: &mut Check, path: &str, source: &Value, has_value: bool) {
+fn value_source(check: &mut Check, path: &str, source: &Value, has_value: bool, pod: &Pod<'_>) {
     let set: Vec<_> = VALUE_SOURCES.into_iter().filter(|name| source.get(name).is_some()).collect();
+    for one in &set {
+        one_source(check, &child(path, one), one, &source[one], pod);
+    }
     match set[..] {
         [] => {
             let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, \
                        `secretKeyRef` or `fileKeyRef`";
             check.invalid(path, "", why);
         }
-        [_] if has_value => {
+        [_, ..] if has_value => {
             check.invalid(path, "", "may not be specified when `value` is not empty");
         }
-        [one] => one_source(check, &child(path, one), one, &source[one]),
+        [_] => {}
         _ => check.invalid(path, "", "may not have more than one field specified at a time"),
     }
 }
 
-fn one_source(check: &mut Check, path: &str, kind: &str, source: &Value) {
+fn one_source(check: &mut Check, path: &str, kind: &str, source: &Value, pod: &Pod<'_>) {
     match kind {
-        "fieldRef" => field_path(check, &child(path, "fieldPath"), str_at(source, &["fieldPath"])),
-        "resourceFieldRef" if str_at(source, &["resource"]).is_empty() => {
-            check.required(&child(path, "resource"), "");
-        }
+        "fieldRef" => downward::field(check, path, source, &downward::ENVIRONMENT_FIELDS),
+        "resourceFieldRef" => downward::resource(check, path, source, false),
         "configMapKeyRef" | "secretKeyRef" => {
             let name = str_at(source, &["name"]);
-            check.required_text(&child(path, "name"), name, names::dns1123_subdomain);
+            check.text(&child(path, "name"), name, names::dns1123_subdomain(name));
             let wanted = str_at(source, &["key"]);
             check.required_text(&child(path, "key"), wanted, names::config_map_key);
         }
-        _ => {}
-    }
-}
-
-const FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-
-fn field_path(check: &mut Check, path: &str, text: &str) {
-    if text.is_empty() {
-        return check.required(path, "");
-    }
-    let subscript = ["metadata.labels['", "metadata.annotations['"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix)?.strip_suffix("']"));
-    match subscript {
-        Some(name) => check.text(path, name, names::qualified_name(&name.to_lowercase())),
-        None if FIELDS.contains(&text) => {}
-        None => {
-            let mut supported = FIELDS.to_vec();
-            supported.sort_unstable();
-            check.optional_one_of(path, text, &supported);
+        "fileKeyRef" => {
+            for field in ["key", "path", "volumeName"] {
+                if str_at(source, &[field]).is_empty() {
+                    check.required(&child(path, field), "");
+                }
+            }
+            let volume = str_at(source, &["volumeName"]);
+            if !pod.volumes.contains(volume) {
+                check.add(FieldError::not_found(child(path, "volumeName"), volume));
+            }
         }
+        _ => {}
     }
 }
 
 fn mounts(check: &mut Check, path: &str, container: &Value, pod: &Pod<'_>) {
     let mut seen = HashSet::new();
     for (at, mount) in list_at(container, &["volumeMounts"]).iter().enumerate() {
-        let path = index(path, at);
+        let at = index(path, at);
         let name = str_at(mount, &["name"]);
         if name.is_empty() {
-            check.required(&child(&path, "name"), "");
-        } else if !pod.volumes.contains(name) {
-            check.add(hansa_api::FieldError::not_found(child(&path, "name"), name));
+            check.required(&child(&at, "name"), "");
+        }
+        if !pod.volumes.contains(name) {
+            check.add(FieldError::not_found(child(&at, "name"), name));
         }
         let target = str_at(mount, &["mountPath"]);
         if target.is_empty() {
-            check.required(&child(&path, "mountPath"), "");
-        } else if !seen.insert(target) {
-            check.invalid(&child(&path, "mountPath"), target, "must be unique");
+            check.required(&child(&at, "mountPath"), "");
+        }
+        if !seen.insert(target) {
+            check.invalid(&child(&at, "mountPath"), target, "must be unique");
+        }
+        let expression = str_at(mount, &["subPathExpr"]);
+        if !expression.is_empty() && !str_at(mount, &["subPath"]).is_empty() {
+            let why = "subPathExpr and subPath are mutually exclusive";
+            check.invalid(&child(&at, "subPathExpr"), expression, why);
         }
         for name in ["subPath", "subPathExpr"] {
-            local_path(check, &child(&path, name), str_at(mount, &[name]));
+            local_path(check, &child(path, name), str_at(mount, &[name]));
         }
+        propagation(check, &child(path, "mountPropagation"), mount, container);
+        recursion(check, &child(path, "recursiveReadOnly"), mount);
+    }
+}
+
+fn propagation(check: &mut Check, path: &str, mount: &Value, container: &Value) {
+    let supported = ["Bidirectional", "HostToContainer", "None"];
+    check.supported(path, mount.get("mountPropagation"), &supported);
+    let privileged = container["securityContext"]["privileged"] == true;
+    if mount["mountPropagation"] == "Bidirectional" && !privileged {
+        let why = "Bidirectional mount propagation is available only to privileged containers";
+        check.forbidden(path, why);
+    }
+}
+
+fn recursion(check: &mut Check, path: &str, mount: &Value) {
+    let supported = ["Disabled", "Enabled", "IfPossible"];
+    check.supported(path, mount.get("recursiveReadOnly"), &supported);
+    if !matches!(str_at(mount, &["recursiveReadOnly"]), "Enabled" | "IfPossible") {
+        return;
+    }
+    if mount["readOnly"] != true {
+        check.forbidden(path, "may only be specified when readOnly is true");
+    }
+    if !matches!(str_at(mount, &["mountPropagation"]), "" | "None") {
+        let why = "may only be specified when mountPropagation is None or not specified";
+        check.forbidden(path, why);
     }
 }
 

@@ -2,14 +2,18 @@
 
 pub(crate) mod containers;
 pub(crate) mod defaults;
+mod downward;
+mod label_keys;
+mod parts;
 mod printer;
 mod qos;
+mod security;
 mod update;
 pub(crate) mod validate;
 mod volumes;
 
 use hansa_api::field::FieldError;
-use hansa_api::meta::{self, fields_mut, int_at, str_at};
+use hansa_api::meta::{self, fields_mut, int_at, list_at, str_at};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -20,6 +24,7 @@ use crate::generic::strategy::{Column, Strategy};
 
 pub(super) fn resource() -> Resource {
     const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
+    const CHANGE: &[&str] = &["get", "patch", "update"];
     let stream = &["create", "get"];
     Resource::new("", "v1", "Pod", "pods")
         .namespaced()
@@ -27,11 +32,13 @@ pub(super) fn resource() -> Resource {
         .categories(&["all"])
         .sub("attach", "", "v1", "PodAttachOptions", stream)
         .sub("binding", "", "v1", "Binding", &["create"])
+        .sub("ephemeralcontainers", "", "v1", "Pod", CHANGE)
         .sub("eviction", "policy", "v1", "Eviction", &["create"])
         .sub("exec", "", "v1", "PodExecOptions", stream)
         .sub("log", "", "v1", "Pod", &["get"])
         .sub("portforward", "", "v1", "PodPortForwardOptions", stream)
         .sub("proxy", "", "v1", "PodProxyOptions", PROXY)
+        .sub("resize", "", "v1", "Pod", CHANGE)
         .status()
 }
 
@@ -65,6 +72,10 @@ impl Strategy for Pods {
     fn prepare_create(&self, _: &Context, obj: &mut Value) {
         let class = qos::class(&obj["spec"]);
         obj["status"] = json!({"phase": "Pending", "qosClass": class});
+        if !list_at(obj, &["spec", "schedulingGates"]).is_empty() {
+            obj["status"]["conditions"] = json!([gated()]);
+        }
+        label_keys::merge(obj);
     }
 
     fn prepare_status_update(&self, _: &Context, obj: &mut Value, old: &Value) {
@@ -94,6 +105,14 @@ impl Strategy for Pods {
                 check.forbidden("status.nodeName", "may not be changed directly");
             }
         })
+    }
+
+    fn prepare_sub_update(&self, ctx: &Context, obj: &mut Value, old: &Value) {
+        parts::prepare(&ctx.subresource, obj, old);
+    }
+
+    fn validate_sub_update(&self, part: &str, obj: &Value, old: &Value) -> Vec<FieldError> {
+        Check::run(|check| parts::validate(check, part, obj, old))
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -127,6 +146,17 @@ impl Strategy for Pods {
         let seconds = requested.unwrap_or(own);
         Some(if seconds < 0 { 1 } else { seconds })
     }
+}
+
+/// What a pod with gates is told at once.
+fn gated() -> Value {
+    json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+        "lastTransitionTime": hansa_api::time::now(),
+    })
 }
 
 #[cfg(test)]

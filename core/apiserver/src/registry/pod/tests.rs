@@ -129,3 +129,110 @@ fn only_running_pods_take_their_time_to_go() {
     pod["status"] = json!({"phase": "Failed"});
     assert_eq!(Pods.grace_period(&pod, None), Some(0));
 }
+
+#[test]
+fn mistakes_in_volumes_security_and_names_are_found() {
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({"containers": [{"name": "a", "image": "b"}]});
+        spec[field] = value;
+        complaints(spec)
+    };
+    let volume = |source: Value| with("volumes", json!([source]));
+    let context = |value: Value| with("securityContext", value);
+    let cases = [
+        (
+            volume(json!({"name": "v", "secret": {"secretName": "s"}, "csi": {"driver": "d"}})),
+            "spec.volumes[0].csi: Forbidden: may not specify more than 1 volume type",
+        ),
+        (
+            volume(json!({"name": "v", "hostPath": {"path": "/", "type": "Thing"}})),
+            "spec.volumes[0].hostPath.type: Unsupported value: \"Thing\": supported values: \"\", \
+             \"BlockDevice\", \"CharDevice\", \"Directory\", \"DirectoryOrCreate\", \"File\", \
+             \"FileOrCreate\", \"Socket\"",
+        ),
+        (
+            volume(json!({"name": "v", "downwardAPI": {"items": [{"path": "p"}]}})),
+            "spec.volumes[0].downwardAPI: Required value: one of fieldRef and resourceFieldRef is \
+             required",
+        ),
+        (
+            with("dnsPolicy", json!("None")),
+            "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (
+            with("dnsConfig", json!({"searches": ["a_b.example", "_x", "-"]})),
+            "spec.dnsConfig.searches[2]: Invalid value: \"-\": a lowercase RFC 1123 subdomain must \
+             consist of lower case alphanumeric characters, '_', '-' or '.', and must start and \
+             end with an alphanumeric character (e.g. 'example.com', regex used for validation \
+             is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')",
+        ),
+        (
+            context(json!({"fsGroupChangePolicy": "Never"})),
+            "spec.securityContext.fsGroupChangePolicy: Unsupported value: \"Never\": supported \
+             values: \"Always\", \"OnRootMismatch\"",
+        ),
+        (
+            context(json!({"seccompProfile": {}})),
+            "spec.securityContext.seccompProfile.type: Required value: type is required when \
+             seccompProfile is set",
+        ),
+        (
+            context(json!({"sysctls": [{"name": ""}]})),
+            "spec.securityContext.sysctls[0].name: Required value",
+        ),
+        (
+            with_container(json!({"resizePolicy": [{"restartPolicy": "NotRequired"}]})),
+            "spec.containers[0].resizePolicy: Required value",
+        ),
+        (
+            with_container(json!({"env": [{"name": "A", "valueFrom":
+                {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}]})),
+            "spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: Invalid value: \
+             \"limits.cpu\": only divisor's values 1m and 1 are supported with the cpu resource",
+        ),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
+fn a_running_pod_takes_debuggers_and_other_sizes_and_nothing_else() {
+    let old = pod(json!({"containers": [
+        {"name": "a", "image": "b", "resources": {"requests": {"cpu": "1"}}}]}));
+    let changed = |part: &str, change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new["spec"]);
+        parts::prepare(part, &mut new, &old);
+        let complaints = texts(&Pods.validate_sub_update(part, &new, &old));
+        (new, complaints)
+    };
+    let debug = |spec: &mut Value| {
+        spec["ephemeralContainers"] = json!([{"name": "d", "image": "sh",
+            "terminationMessagePolicy": "File", "imagePullPolicy": "Always"}]);
+        spec["containers"][0]["image"] = "c".into();
+    };
+    let (new, complaints) = changed("ephemeralcontainers", &debug);
+    assert_eq!((new["spec"]["containers"][0]["image"].as_str(), complaints), (Some("b"), vec![]));
+    assert_eq!(new["metadata"]["generation"], 1);
+    let port = |spec: &mut Value| {
+        debug(spec);
+        spec["ephemeralContainers"][0]["ports"] = json!([{"containerPort": 1, "protocol": "TCP"}]);
+    };
+    let why = "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral \
+               Container";
+    assert_eq!(changed("ephemeralcontainers", &port).1, [why]);
+    let size = |amounts: Value| {
+        move |spec: &mut Value| spec["containers"][0]["resources"]["requests"] = amounts.clone()
+    };
+    assert!(changed("resize", &size(json!({"cpu": "2"}))).1.is_empty());
+    let (_, gone) = changed("resize", &size(json!({})));
+    assert!(
+        gone.contains(
+            &"spec: Invalid value: \"\": Pod QOS Class may not change as a result \
+                            of resizing"
+                .to_owned()
+        ),
+        "{gone:?}"
+    );
+}

@@ -1,13 +1,16 @@
 //! Validation of pod specs, shared by pods and the templates of workloads.
 
+use std::collections::HashSet;
+
 use hansa_api::field::{FieldError, child, index};
 use hansa_api::meta::{bool_at, int_at, list_at, str_at};
 use hansa_api::names;
 use serde_json::Value;
 
 use super::containers::{self, Pod};
-use super::volumes;
-use crate::registry::check::Check;
+use super::{security, volumes};
+use crate::registry::check::{Check, entries};
+use crate::registry::node_selector;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
@@ -17,7 +20,10 @@ const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub(crate) fn spec(check: &mut Check, path: &str, spec: &Value) {
     let volumes = volumes::validate_all(check, path, spec);
     let host_network = bool_at(spec, &["hostNetwork"]);
-    containers::validate_all(check, path, spec, &Pod { volumes, host_network });
+    let host_users = spec.get("hostUsers") != Some(&Value::Bool(false));
+    let runs_once = str_at(spec, &["restartPolicy"]) == "Never";
+    let pod = Pod { volumes, host_network, host_users, runs_once };
+    containers::validate_all(check, path, spec, &pod);
     let text = |field: &str| str_at(spec, &[field]);
     check.one_of(&child(path, "restartPolicy"), text("restartPolicy"), RESTART_POLICIES);
     check.one_of(&child(path, "dnsPolicy"), text("dnsPolicy"), DNS_POLICIES);
@@ -38,29 +44,97 @@ pub(crate) fn spec(check: &mut Check, path: &str, spec: &Value) {
         names::qualified_name,
     );
     lists(check, path, spec);
-    security(check, &child(path, "securityContext"), &spec["securityContext"]);
+    dns(check, &child(path, "dnsConfig"), spec);
+    security::of_pod(check, &child(path, "securityContext"), &spec["securityContext"]);
     affinity(check, &child(path, "affinity"), &spec["affinity"]);
 }
 
 fn lists(check: &mut Check, path: &str, spec: &Value) {
     tolerations(check, &child(path, "tolerations"), list_at(spec, &["tolerations"]));
-    for (at, secret) in list_at(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if str_at(secret, &["name"]).is_empty() {
-            let at = index(&child(path, "imagePullSecrets"), at);
-            check.required(&child(&at, "name"), "");
-        }
-    }
     for (at, alias) in list_at(spec, &["hostAliases"]).iter().enumerate() {
         let at = index(&child(path, "hostAliases"), at);
         let ip = str_at(alias, &["ip"]);
         check.text(&child(&at, "ip"), ip, names::ip(ip));
+        for (number, name) in list_at(alias, &["hostnames"]).iter().enumerate() {
+            let name = name.as_str().unwrap_or_default();
+            let at = index(&child(&at, "hostnames"), number);
+            check.text(&at, name, names::dns1123_subdomain(name));
+        }
     }
-    for (at, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
-        let at = child(&index(&child(path, "schedulingGates"), at), "name");
-        check.required_text(&at, str_at(gate, &["name"]), names::qualified_name);
-    }
+    gates(check, path, spec);
     for (at, constraint) in list_at(spec, &["topologySpreadConstraints"]).iter().enumerate() {
         spread(check, &index(&child(path, "topologySpreadConstraints"), at), constraint);
+    }
+}
+
+/// Gates, each told of by its number, and what makes a pod ready.
+fn gates(check: &mut Check, path: &str, spec: &Value) {
+    for (at, gate) in list_at(spec, &["readinessGates"]).iter().enumerate() {
+        let at = child(&index(&child(path, "readinessGates"), at), "conditionType");
+        let kind = str_at(gate, &["conditionType"]);
+        check.text(&at, kind, names::qualified_name(kind));
+    }
+    let mut seen = HashSet::new();
+    for (at, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
+        let at = index(&child(path, "schedulingGates"), at);
+        let name = str_at(gate, &["name"]);
+        check.text(&at, name, names::qualified_name(name));
+        if !seen.insert(name) {
+            check.duplicate(&at, name);
+        }
+    }
+}
+
+/// Most name servers and most search paths, with all their characters.
+const NAMESERVERS: usize = 3;
+const SEARCHES: usize = 32;
+const SEARCH_TEXT: usize = 2048;
+
+fn dns(check: &mut Check, path: &str, spec: &Value) {
+    let config = spec.get("dnsConfig");
+    let nothing = Value::Null;
+    let list = |name: &str| list_at(config.unwrap_or(&nothing), &[name]);
+    let (servers, searches) = (child(path, "nameservers"), child(path, "searches"));
+    if str_at(spec, &["dnsPolicy"]) == "None" {
+        if config.is_none() {
+            return check.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
+        }
+        if list("nameservers").is_empty() {
+            let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            return check.required(&servers, why);
+        }
+    }
+    let mut at_most = |path: &str, items: &[Value], count: usize, max: usize, what: &str| {
+        if count > max {
+            check.invalid(path, items.to_vec(), &format!("must not have more than {max} {what}"));
+        }
+    };
+    let names = list("searches");
+    let text: usize = names.iter().filter_map(Value::as_str).map(|name| name.len() + 1).sum();
+    at_most(&servers, list("nameservers"), list("nameservers").len(), NAMESERVERS, "nameservers");
+    at_most(&searches, names, names.len(), SEARCHES, "search paths");
+    let what = "characters (including spaces) in the search list";
+    at_most(&searches, names, text.saturating_sub(1), SEARCH_TEXT, what);
+    dns_entries(check, path, config.unwrap_or(&nothing));
+}
+
+fn dns_entries(check: &mut Check, path: &str, config: &Value) {
+    for (at, server) in list_at(config, &["nameservers"]).iter().enumerate() {
+        let server = server.as_str().unwrap_or_default();
+        check.text(&index(&child(path, "nameservers"), at), server, names::ip(server));
+    }
+    for (at, search) in list_at(config, &["searches"]).iter().enumerate() {
+        let search = search.as_str().unwrap_or_default();
+        let name = search.strip_suffix('.').unwrap_or(search);
+        if search != "." {
+            let why = names::dns1123_subdomain_with_underscore(name);
+            check.text(&index(&child(path, "searches"), at), name, why);
+        }
+    }
+    for (at, option) in list_at(config, &["options"]).iter().enumerate() {
+        if str_at(option, &["name"]).is_empty() {
+            check.required(&index(&child(path, "options"), at), "must not be empty");
+        }
     }
 }
 
@@ -72,13 +146,50 @@ fn spread(check: &mut Check, path: &str, constraint: &Value) {
     if str_at(constraint, &["topologyKey"]).is_empty() {
         check.required(&child(path, "topologyKey"), "can not be empty");
     }
-    check.one_of(
-        &child(path, "whenUnsatisfiable"),
-        str_at(constraint, &["whenUnsatisfiable"]),
-        &["DoNotSchedule", "ScheduleAnyway"],
-    );
+    let action = str_at(constraint, &["whenUnsatisfiable"]);
+    let actions = ["DoNotSchedule", "ScheduleAnyway"];
+    check.supported(&child(path, "whenUnsatisfiable"), Some(&action.into()), &actions);
+    if let Some(least) = int_at(constraint, &["minDomains"]) {
+        min_domains(check, &child(path, "minDomains"), least, action);
+    }
+    for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+        check.supported(&child(path, field), constraint.get(field), &["Honor", "Ignore"]);
+    }
+    label_keys(check, path, constraint);
     if let Some(selector) = constraint.get("labelSelector") {
         check.label_selector(&child(path, "labelSelector"), selector);
+    }
+}
+
+fn min_domains(check: &mut Check, path: &str, least: i64, action: &str) {
+    if least <= 0 {
+        check.invalid(path, least, "must be greater than zero");
+    }
+    if action != "DoNotSchedule" {
+        let why =
+            format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+        check.invalid(path, least, &why);
+    }
+}
+
+/// Labels of the pod that select others with it need a selector to become part of.
+fn label_keys(check: &mut Check, path: &str, term: &Value) {
+    let keys = |field: &str| list_at(term, &[field]);
+    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let path = child(path, field);
+        if !keys(field).is_empty() && term.get("labelSelector").is_none() {
+            check.forbidden(&path, "must not be specified when labelSelector is not set");
+            continue;
+        }
+        for (at, key) in keys(field).iter().enumerate() {
+            let key = key.as_str().unwrap_or_default();
+            check.text(&index(&path, at), key, names::qualified_name(key));
+        }
+    }
+    let twice = keys("matchLabelKeys").iter().enumerate();
+    for (at, key) in twice.filter(|(_, key)| keys("mismatchLabelKeys").contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        check.invalid(&index(&child(path, "matchLabelKeys"), at), key.clone(), why);
     }
 }
 
@@ -110,16 +221,10 @@ pub(crate) fn tolerations(check: &mut Check, path: &str, tolerations: &[Value]) 
             "Exists" | "Lt" | "Gt" => {}
             other => {
                 let at = child(&path, "operator");
-                check.optional_one_of(&at, other, &["Equal", "Exists", "Lt", "Gt"]);
+                check.optional_one_of(&at, other, &["Equal", "Exists"]);
             }
         }
         check.optional_one_of(&child(&path, "effect"), text("effect"), EFFECTS);
-    }
-}
-
-fn security(check: &mut Check, path: &str, context: &Value) {
-    for name in ["runAsUser", "runAsGroup", "fsGroup"] {
-        check.range(&child(path, name), context[name].as_i64(), 0, i64::from(i32::MAX));
     }
 }
 
@@ -127,20 +232,13 @@ fn affinity(check: &mut Check, path: &str, affinity: &Value) {
     let node = child(path, "nodeAffinity");
     let required = "requiredDuringSchedulingIgnoredDuringExecution";
     if let Some(selector) = affinity["nodeAffinity"].get(required) {
-        let path = format!("{node}.{required}.nodeSelectorTerms");
-        let terms = list_at(selector, &["nodeSelectorTerms"]);
-        if terms.is_empty() {
-            check.required(&path, "must have at least one node selector term");
-        }
-        for (at, term) in terms.iter().enumerate() {
-            node_term(check, &index(&path, at), term);
-        }
+        node_selector::validate(check, &child(&node, required), selector);
     }
     let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
     for (at, term) in list_at(affinity, &["nodeAffinity", preferred]).iter().enumerate() {
         let path = index(&child(&node, preferred), at);
         weight(check, &path, term);
-        node_term(check, &child(&path, "preference"), &term["preference"]);
+        node_selector::term(check, &child(&path, "preference"), &term["preference"]);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let path = child(path, kind);
@@ -162,46 +260,31 @@ fn weight(check: &mut Check, path: &str, term: &Value) {
     }
 }
 
-fn node_term(check: &mut Check, path: &str, term: &Value) {
-    for (at, expression) in list_at(term, &["matchExpressions"]).iter().enumerate() {
-        let path = index(&child(path, "matchExpressions"), at);
-        let count = list_at(expression, &["values"]).len();
-        let values = child(&path, "values");
-        match str_at(expression, &["operator"]) {
-            "In" | "NotIn" if count == 0 => {
-                check.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
-            }
-            "Exists" | "DoesNotExist" if count > 0 => {
-                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                check.forbidden(&values, why);
-            }
-            "Gt" | "Lt" if count != 1 => {
-                let why = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-                check.required(&values, why);
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-            other => {
-                check.invalid(&child(&path, "operator"), other, "not a valid selector operator")
-            }
-        }
-        let key = str_at(expression, &["key"]);
-        check.text(&child(&path, "key"), key, names::qualified_name(key));
-    }
-}
-
 fn pod_term(check: &mut Check, path: &str, term: &Value) {
-    match str_at(term, &["topologyKey"]) {
-        "" => check.required(&child(path, "topologyKey"), "can not be empty"),
-        key => check.text(&child(path, "topologyKey"), key, names::qualified_name(key)),
+    let key = str_at(term, &["topologyKey"]);
+    let key_path = child(path, "topologyKey");
+    if key.is_empty() {
+        check.required(&key_path, "can not be empty");
     }
-    if let Some(selector) = term.get("labelSelector") {
-        check.label_selector(&child(path, "labelSelector"), selector);
+    check.text(&key_path, key, names::qualified_name(key));
+    for field in ["labelSelector", "namespaceSelector"] {
+        if let Some(selector) = term.get(field) {
+            check.label_selector(&child(path, field), selector);
+        }
     }
+    for name in list_at(term, &["namespaces"]).iter().filter_map(Value::as_str) {
+        check.text(&child(path, "namespace"), name, names::dns1123_label(name));
+    }
+    label_keys(check, path, term);
 }
 
 /// A workload's template: its labels and its spec.
 pub(crate) fn template(check: &mut Check, path: &str, template: &Value) {
-    check.labels(&format!("{path}.metadata.labels"), template["metadata"].get("labels"));
+    check.labels(&child(path, "labels"), template["metadata"].get("labels"));
+    for key in entries(template, &["metadata", "annotations"]).map(|(key, _)| key) {
+        let why = names::qualified_name(&key.to_lowercase());
+        check.text(&child(path, "annotations"), key, why);
+    }
     spec(check, &child(path, "spec"), &template["spec"]);
 }
 

@@ -8,90 +8,160 @@ use hansa_api::names;
 use serde_json::Value;
 
 use super::containers::local_path;
+use super::downward;
 use crate::registry::check::Check;
+use crate::registry::{provisioner, volume_source};
 
 const MIN_TOKEN_SECONDS: i64 = 600;
 
-/// A pod's volumes; returns their names.
+/// Every kind in the order in which they are looked at, and its word where there are two of them.
+const KINDS: [(&str, &str); 30] = [
+    ("emptyDir", "emptyDir"),
+    ("hostPath", "hostPath"),
+    ("gitRepo", "gitRepo"),
+    ("gcePersistentDisk", "gcePersistentDisk"),
+    ("awsElasticBlockStore", "awsElasticBlockStore"),
+    ("secret", "secret"),
+    ("nfs", "nfs"),
+    ("iscsi", "iscsi"),
+    ("glusterfs", "glusterfs"),
+    ("flocker", "flocker"),
+    ("persistentVolumeClaim", "persistentVolumeClaim"),
+    ("rbd", "rbd"),
+    ("cinder", "cinder"),
+    ("cephfs", "cephFS"),
+    ("quobyte", "quobyte"),
+    ("downwardAPI", "downwarAPI"),
+    ("fc", "fc"),
+    ("flexVolume", "flexVolume"),
+    ("configMap", "configMap"),
+    ("azureFile", "azureFile"),
+    ("vsphereVolume", "vsphereVolume"),
+    ("photonPersistentDisk", "photonPersistentDisk"),
+    ("portworxVolume", "portworxVolume"),
+    ("azureDisk", "azureDisk"),
+    ("storageos", "storageos"),
+    ("projected", "projected"),
+    ("scaleIO", "scaleIO"),
+    ("csi", "csi"),
+    ("ephemeral", "ephemeral"),
+    ("image", "image"),
+];
+
+/// A pod's volumes; returns the names of those that containers can mount.
 pub(crate) fn validate_all<'a>(check: &mut Check, path: &str, spec: &'a Value) -> HashSet<&'a str> {
-    let mut seen = HashSet::new();
+    let mut fine = HashSet::new();
     let path = child(path, "volumes");
     for (at, volume) in list_at(spec, &["volumes"]).iter().enumerate() {
         let path = index(&path, at);
+        let before = check.errors.len();
+        validate(check, &path, volume);
         let name = str_at(volume, &["name"]);
         check.required_text(&child(&path, "name"), name, names::dns1123_label);
-        if !name.is_empty() && !seen.insert(name) {
+        if fine.contains(name) {
             check.duplicate(&child(&path, "name"), name);
         }
-        validate(check, &path, volume);
+        if check.errors.len() == before {
+            fine.insert(name);
+        }
     }
-    seen
+    fine
 }
 
 fn validate(check: &mut Check, path: &str, volume: &Value) {
-    let fields = volume.as_object().into_iter().flatten();
-    let sources: Vec<_> = fields.filter(|(name, _)| *name != "name").collect();
-    if sources.is_empty() {
+    let sources = KINDS.iter().filter_map(|(kind, word)| Some((kind, word, volume.get(*kind)?)));
+    let mut found = false;
+    for (kind, word, source) in sources {
+        if found {
+            check.forbidden(&child(path, word), "may not specify more than 1 volume type");
+            continue;
+        }
+        found = true;
+        validate_source(check, path, kind, source, str_at(volume, &["name"]));
+    }
+    if !found {
         check.required(path, "must specify a volume type");
-    }
-    for (name, _) in sources.iter().skip(1) {
-        check.forbidden(&child(path, name), "may not specify more than 1 volume type");
-    }
-    if let Some((name, source)) = sources.first() {
-        validate_source(check, &child(path, name), name, source);
     }
 }
 
-fn validate_source(check: &mut Check, path: &str, kind: &str, source: &Value) {
-    let mut require = |field: &str| {
-        if str_at(source, &[field]).is_empty() {
-            check.required(&child(path, field), "");
-        }
-    };
+fn validate_source(check: &mut Check, volume_path: &str, kind: &str, source: &Value, name: &str) {
+    let path = &child(volume_path, kind);
     match kind {
-        "hostPath" => {
-            require("path");
-            let text = str_at(source, &["path"]);
-            if text.split('/').any(|part| part == "..") {
-                check.invalid(&child(path, "path"), text, "must not contain '..'");
-            }
+        "emptyDir" => empty_dir(check, path, source),
+        "gitRepo" => {
+            require(check, path, source, "repository");
+            local_path(check, &child(path, "directory"), str_at(source, &["directory"]));
         }
         "secret" => {
-            require("secretName");
+            require(check, path, source, "secretName");
             items(check, path, source);
         }
         "configMap" => {
-            require("name");
+            require(check, path, source, "name");
             items(check, path, source);
         }
-        "persistentVolumeClaim" => require("claimName"),
-        "nfs" => {
-            require("server");
-            require("path");
+        "persistentVolumeClaim" => require(check, path, source, "claimName"),
+        "downwardAPI" => {
+            mode(check, &child(path, "defaultMode"), int_at(source, &["defaultMode"]));
+            downward_files(check, path, source);
         }
-        "csi" => require("driver"),
+        "csi" => csi(check, path, source),
         "projected" => projected(check, path, source),
-        _ => {}
+        "ephemeral" if source.get("volumeClaimTemplate").is_none() => {
+            check.required(&child(path, "volumeClaimTemplate"), "");
+        }
+        "image" => {
+            require(check, path, source, "reference");
+            let at = child(path, "pullPolicy");
+            let supported = ["Always", "IfNotPresent", "Never"];
+            check.optional_one_of(&at, str_at(source, &["pullPolicy"]), &supported);
+        }
+        kind => volume_source::validate_one(check, volume_path, kind, source, name),
     }
+}
+
+fn require(check: &mut Check, path: &str, source: &Value, field: &str) {
+    if str_at(source, &[field]).is_empty() {
+        check.required(&child(path, field), "");
+    }
+}
+
+fn empty_dir(check: &mut Check, path: &str, source: &Value) {
+    let limit = str_at(source, &["sizeLimit"]);
+    if limit.starts_with('-') {
+        let why = "SizeLimit field must be a valid resource quantity";
+        check.forbidden(&child(path, "sizeLimit"), why);
+    }
+}
+
+fn csi(check: &mut Check, path: &str, source: &Value) {
+    provisioner::csi_driver(check, &child(path, "driver"), str_at(source, &["driver"]));
+    let Some(secret) = source.get("nodePublishSecretRef") else { return };
+    let name = str_at(secret, &["name"]);
+    let path = format!("{path}.nodePublishSecretRef.name");
+    check.required_text(&path, name, names::dns1123_subdomain);
 }
 
 fn items(check: &mut Check, path: &str, source: &Value) {
     mode(check, &child(path, "defaultMode"), int_at(source, &["defaultMode"]));
     for (at, item) in list_at(source, &["items"]).iter().enumerate() {
         let path = index(&child(path, "items"), at);
-        if str_at(item, &["key"]).is_empty() {
-            check.required(&child(&path, "key"), "");
-        }
+        require(check, &path, item, "key");
         item_path(check, &path, item);
         mode(check, &child(&path, "mode"), int_at(item, &["mode"]));
     }
 }
 
+/// A path below the volume's root that is none of the names that are kept for the node.
 fn item_path(check: &mut Check, path: &str, item: &Value) {
     let at = child(path, "path");
-    match str_at(item, &["path"]) {
-        "" => check.required(&at, ""),
-        text => local_path(check, &at, text),
+    let text = str_at(item, &["path"]);
+    if text.is_empty() {
+        check.required(&at, "");
+    }
+    local_path(check, &at, text);
+    if text.starts_with("..") && !text.starts_with("../") && text != ".." {
+        check.invalid(&at, text, "must not start with '..'");
     }
 }
 
@@ -101,43 +171,79 @@ fn mode(check: &mut Check, path: &str, mode: Option<i64>) {
     }
 }
 
-fn projected(check: &mut Check, path: &str, source: &Value) {
-    mode(check, &child(path, "defaultMode"), int_at(source, &["defaultMode"]));
-    for (at, source) in list_at(source, &["sources"]).iter().enumerate() {
-        let path = index(&child(path, "sources"), at);
-        let kinds: Vec<_> = source.as_object().into_iter().flatten().collect();
-        for (name, _) in kinds.iter().skip(1) {
-            check.forbidden(
-                &child(&path, name),
-                "may not specify more than 1 volume type per source",
-            );
-        }
-        let Some((kind, source)) = kinds.first() else {
-            check.required(&path, "must specify a volume type");
-            continue;
-        };
-        let path = child(&path, kind);
-        match kind.as_str() {
-            "secret" | "configMap" => {
-                if str_at(source, &["name"]).is_empty() {
-                    check.required(&child(&path, "name"), "");
+/// Files of the downward API; all are told of under the volume's own path.
+fn downward_files(check: &mut Check, path: &str, source: &Value) {
+    for file in list_at(source, &["items"]) {
+        item_path(check, path, file);
+        match (file.get("fieldRef"), file.get("resourceFieldRef")) {
+            (Some(field), resource) => {
+                let at = child(path, "fieldRef");
+                downward::field(check, &at, field, &downward::VOLUME_FIELDS);
+                if resource.is_some() {
+                    let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                    check.invalid(path, "resource", why);
                 }
-                items(check, &path, source);
             }
-            "serviceAccountToken" => token(check, &path, source),
-            _ => {}
+            (None, Some(resource)) => {
+                downward::resource(check, &child(path, "resourceFieldRef"), resource, true);
+            }
+            (None, None) => {
+                check.required(path, "one of fieldRef and resourceFieldRef is required");
+            }
+        }
+        mode(check, &child(path, "mode"), int_at(file, &["mode"]));
+    }
+}
+
+fn projected(check: &mut Check, path: &str, volume: &Value) {
+    mode(check, &child(path, "defaultMode"), int_at(volume, &["defaultMode"]));
+    for (at, source) in list_at(volume, &["sources"]).iter().enumerate() {
+        let at = index(&child(path, "sources"), at);
+        let kinds = source.as_object().into_iter().flatten();
+        for (kind, source) in kinds {
+            projection(check, path, &child(&at, kind), kind, source);
+        }
+        if source.as_object().is_some_and(|kinds| kinds.len() > 1) {
+            check.forbidden(&at, "may not specify more than 1 volume type per source");
         }
     }
 }
 
-fn token(check: &mut Check, path: &str, source: &Value) {
-    let at = child(path, "expirationSeconds");
+/// One source at `path`; what a token lacks is told of under the volume's path.
+fn projection(check: &mut Check, volume_path: &str, path: &str, kind: &str, source: &Value) {
+    match kind {
+        "secret" | "configMap" => {
+            require(check, path, source, "name");
+            items(check, path, source);
+        }
+        "downwardAPI" => downward_files(check, path, source),
+        "serviceAccountToken" => {
+            expiration(check, &child(path, "expirationSeconds"), source);
+            item_path(check, volume_path, source);
+        }
+        "clusterTrustBundle" => trust_bundle(check, path, source),
+        _ => {}
+    }
+}
+
+fn expiration(check: &mut Check, path: &str, source: &Value) {
     match int_at(source, &["expirationSeconds"]) {
         Some(seconds) if seconds < MIN_TOKEN_SECONDS => {
-            check.invalid(&at, seconds, "may not specify a duration less than 10 minutes");
+            check.invalid(path, seconds, "may not specify a duration less than 10 minutes");
         }
         Some(seconds) if seconds > 1 << 32 => {
-            check.invalid(&at, seconds, "may not specify a duration larger than 2^32 seconds");
+            check.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds");
+        }
+        _ => {}
+    }
+}
+
+fn trust_bundle(check: &mut Check, path: &str, source: &Value) {
+    match (source.get("name"), source.get("signerName")) {
+        (None, None) => check.required(path, "either name or signerName must be specified"),
+        (Some(_), Some(_)) => {
+            let why = "only one of name and signerName may be used";
+            check.invalid(path, source.clone(), why);
         }
         _ => {}
     }
