@@ -3,7 +3,7 @@
 use hansa_api::meta::{Fields, default_field, default_text, fields_mut, int_at, list_at, str_at};
 use serde_json::{Map, Value, json};
 
-use super::{has_cluster_ip, has_node_ports};
+use super::{has_cluster_ip, has_node_ports, is_external};
 use crate::registry::pod::defaults::each;
 
 /// How long a client sticks to a pod, in seconds, if it does.
@@ -166,8 +166,7 @@ pub(super) fn drop_unneeded(obj: &mut Value, old: &Value) {
         }
         obj["status"] = json!({"loadBalancer": {}});
     }
-    let external = matches!(str_at(obj, &["spec", "type"]), "NodePort" | "LoadBalancer");
-    if !external && list_at(obj, &["spec", "externalIPs"]).is_empty() {
+    if is_external(old) && !is_external(obj) && same(obj, "externalTrafficPolicy") {
         fields_mut(obj, &["spec"]).remove("externalTrafficPolicy");
     }
 }

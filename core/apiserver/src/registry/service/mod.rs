@@ -6,12 +6,13 @@ mod defaults;
 mod printer;
 mod range;
 mod validate;
+mod warnings;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use hansa_api::field::FieldError;
-use hansa_api::meta::str_at;
+use hansa_api::meta::{list_at, str_at};
 use hansa_api::names;
 use hansa_api::status::ApiError;
 use jiff::Timestamp;
@@ -46,6 +47,15 @@ pub(super) struct Services {
 /// Whether a Service of this kind has a ClusterIP.
 pub(super) fn has_cluster_ip(obj: &Value) -> bool {
     str_at(obj, &["spec", "type"]) != "ExternalName"
+}
+
+/// Whether a Service can be reached from outside of the cluster.
+pub(super) fn is_external(obj: &Value) -> bool {
+    match str_at(obj, &["spec", "type"]) {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !list_at(obj, &["spec", "externalIPs"]).is_empty(),
+        _ => false,
+    }
 }
 
 /// Whether a Service of this kind has node ports.
@@ -90,6 +100,10 @@ impl Strategy for Services {
         names::dns1035_label(name)
     }
 
+    fn warnings(&self, obj: &Value, _: Option<&Value>) -> Vec<String> {
+        warnings::of(obj)
+    }
+
     fn columns(&self) -> Vec<Column> {
         printer::columns()
     }
@@ -104,6 +118,10 @@ impl Strategy for Services {
 
     fn has_generation(&self, _: &Value) -> bool {
         false
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
 
     async fn reserve(

@@ -6,7 +6,7 @@ use hansa_api::meta::{list_at, str_at};
 use hansa_api::names;
 use serde_json::Value;
 
-use super::has_cluster_ip;
+use super::{has_cluster_ip, is_external};
 use crate::registry::check::Check;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -32,9 +32,41 @@ pub(super) fn service(check: &mut Check, obj: &Value) {
         let why = format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}");
         check.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, &why);
     }
-    check.optional_one_of("spec.externalTrafficPolicy", text("externalTrafficPolicy"), POLICIES);
+    external_traffic(check, obj);
     check.optional_one_of("spec.internalTrafficPolicy", text("internalTrafficPolicy"), POLICIES);
+    for (at, family) in list_at(spec, &["ipFamilies"]).iter().enumerate() {
+        check.supported(&format!("spec.ipFamilies[{at}]"), Some(family), &["IPv4", "IPv6"]);
+    }
+    for (field, supported) in CHOICES {
+        check.supported(&format!("spec.{field}"), spec.get(field), supported);
+    }
     addresses(check, spec);
+}
+
+/// Fields that hold one of a few words if they are there.
+const CHOICES: [(&str, &[&str]); 2] = [
+    ("ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"]),
+    ("trafficDistribution", &["PreferClose", "PreferSameNode", "PreferSameZone"]),
+];
+
+/// What is for Services that can be reached from outside.
+fn external_traffic(check: &mut Check, obj: &Value) {
+    let policy = str_at(obj, &["spec", "externalTrafficPolicy"]);
+    let path = "spec.externalTrafficPolicy";
+    if is_external(obj) {
+        check.optional_one_of(path, policy, POLICIES);
+    } else if !policy.is_empty() {
+        check.invalid(path, policy, "may only be set for externally-accessible services");
+    }
+    if str_at(obj, &["spec", "type"]) == "LoadBalancer" {
+        return;
+    }
+    for field in ["loadBalancerClass", "allocateLoadBalancerNodePorts"] {
+        if obj["spec"].get(field).is_some() {
+            let why = "may only be used when `type` is 'LoadBalancer'";
+            check.forbidden(&format!("spec.{field}"), why);
+        }
+    }
 }
 
 fn by_type(check: &mut Check, spec: &Value, kind: &str, headless: bool) {
@@ -52,7 +84,17 @@ fn by_type(check: &mut Check, spec: &Value, kind: &str, headless: bool) {
             let name = name.strip_suffix('.').unwrap_or(name);
             check.required_text("spec.externalName", name, names::dns1123_subdomain);
         }
+        "ClusterIP" => no_node_ports(check, list_at(spec, &["ports"])),
         _ => {}
+    }
+}
+
+fn no_node_ports(check: &mut Check, ports: &[Value]) {
+    for (at, port) in ports.iter().enumerate() {
+        if port["nodePort"].as_i64().unwrap_or_default() != 0 {
+            let why = "may not be used when `type` is 'ClusterIP'";
+            check.forbidden(&format!("spec.ports[{at}].nodePort"), why);
+        }
     }
 }
 
