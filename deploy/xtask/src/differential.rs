@@ -15,6 +15,9 @@ pub struct Args {
     /// Only resources whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Only a part of the samples: `2/4` is the second quarter of them.
+    #[arg(long, default_value = "1/1")]
+    portion: String,
 }
 
 /// Builds what is ours and runs the comparison.
@@ -27,5 +30,6 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         ["run", "--release", "--quiet", "-p", "hansa-tests", "--bin", "differential", "--"];
     let mut command = run::cargo(root);
     command.args(program).arg("--peer").arg(&args.peer).args(["--only", &args.only]);
+    command.args(["--portion", &args.portion]);
     run::ok(&mut command)
 }

@@ -1,4 +1,9 @@
 //! What is different about two answers. Pure.
+//!
+//! Not compared, because no two servers have it in common: uids, resourceVersions, continue tokens
+//! and the times that a server writes; a ClusterIP that a server chose; the random end of the name
+//! of a pod's volume for its token; and in which order errors of fields and warnings are told.
+//! In texts a uid is `<uid>` and such an address `<address>`. Nothing else is left out.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +11,19 @@ use hansa_tests::Answer;
 use serde_json::Value;
 
 /// Metadata that no two servers have in common.
-const OWN: [&str; 6] =
-    ["uid", "creationTimestamp", "resourceVersion", "time", "deletionTimestamp", "continue"];
+const OWN: [&str; 7] = [
+    "uid",
+    "creationTimestamp",
+    "resourceVersion",
+    "time",
+    "deletionTimestamp",
+    "lastTransitionTime",
+    "continue",
+];
+/// How the address range of Services begins.
+const ADDRESS: &str = "10.96.";
+/// How the name of the volume for a pod's token begins.
+pub const TOKEN: &str = "kube-api-access-";
 
 /// How two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +60,32 @@ pub fn difference(peer: Option<&Answer>, ours: Option<&Answer>) -> Option<Differ
 }
 
 fn same(class: &'static str, peer: &str, ours: &str) -> (&'static str, String, String, bool) {
-    (class, peer.to_owned(), ours.to_owned(), peer == ours)
+    let (peer, ours) = (anonymous(peer), anonymous(ours));
+    let equal = peer == ours;
+    (class, peer, ours, equal)
+}
+
+/// A text without what is each server's own.
+fn anonymous(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let mut out = String::new();
+    for piece in text.split_inclusive(|c| !is_part(c)) {
+        let word = piece.trim_end_matches(|c| !is_part(c));
+        let named = match word {
+            word if is_uid(word) => "<uid>",
+            word if word.starts_with(ADDRESS) => "<address>",
+            word if word.starts_with(TOKEN) => "<token>",
+            word => word,
+        };
+        out.push_str(named);
+        out.push_str(&piece[word.len()..]);
+    }
+    out
+}
+
+fn is_uid(word: &str) -> bool {
+    let lengths = word.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && word.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 fn told(answer: &Answer) -> String {
@@ -122,6 +163,7 @@ fn walk(at: &str, peer: &Value, ours: &Value, pairs: &mut Vec<(String, String, S
                 walk(&format!("{at}/{number}"), left, right, pairs);
             }
         }
+        (Value::String(left), Value::String(right)) if anonymous(left) == anonymous(right) => {}
         (left, right) if left == right => {}
         (left, right) => pairs.push((at.into(), shown(Some(left)), shown(Some(right)))),
     }

@@ -2,7 +2,10 @@
 //! ours, and every difference in what they answer.
 //!
 //! Nearly all requests are dry runs, so that their order does not matter. The report groups what
-//! differs in the same way; what is to stay is explained in `core/apiserver/DIFFERENCES.md`.
+//! differs in the same way, and a file of JSON lines beside it holds every difference; what is to
+//! stay is explained in `core/apiserver/DIFFERENCES.md`.
+//!
+//! What no two servers have in common is left out of the comparison: see [`compare`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -45,17 +48,43 @@ struct Args {
     /// Only resources whose name contains this, such as `pods` or `networking`.
     #[arg(long, default_value = "")]
     only: String,
-    /// Where the report goes.
+    /// Only every so-manieth sample: `2/4` is the second quarter of them.
+    #[arg(long, default_value = "1/1")]
+    portion: Portion,
+    /// Where the report goes; the list of every difference lies beside it, as `.jsonl`.
     #[arg(long, default_value = "target/differential.txt")]
     report: PathBuf,
+}
+
+/// A part of the samples: the `part`th of `of` equal ones.
+#[derive(Clone, Copy)]
+struct Portion {
+    part: usize,
+    of: usize,
+}
+
+impl std::str::FromStr for Portion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(part, of)| Some(Self { part: part.parse().ok()?, of: of.parse().ok()? }));
+        let numbers = numbers.filter(|portion| (1..=portion.of).contains(&portion.part));
+        numbers.ok_or_else(|| format!("{text:?} is no portion such as 2/4"))
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let servers = Servers::start(&args.hansa, &args.peer);
     let samples = prepare(&servers, &args.only);
+    let chosen = samples.into_iter().skip(args.portion.part - 1).step_by(args.portion.of);
+    let samples: Vec<Sample> = chosen.collect();
     let mut run = Run { servers: &servers, sent: 0, found: Vec::new() };
-    run.all(plan::general());
+    if args.only.is_empty() && args.portion.part == 1 {
+        run.all(plan::general());
+    }
     run.all(samples.iter().flat_map(Sample::creations).collect());
     for sample in &samples {
         run.all(vec![sample.creation()]);
@@ -67,6 +96,7 @@ fn main() -> ExitCode {
     }
     let report = run.report();
     std::fs::write(&args.report, &report).expect("the report can be written");
+    std::fs::write(args.report.with_extension("jsonl"), run.list()).expect("so can the list");
     println!("{}", run.summary());
     println!("the report is in {}", args.report.display());
     ExitCode::SUCCESS
@@ -123,15 +153,20 @@ impl Run<'_> {
     }
 
     fn ask(&self, case: &Case) -> Option<Difference> {
-        let send =
-            |client: &Http| client.try_send(case.method, &case.path, &case.headers, &case.body);
-        difference(send(&self.servers.peer).as_ref(), send(&self.servers.ours).as_ref())
+        let send = |client: &Http, body: &str| {
+            client.try_send(case.method, &case.path, &case.headers, body)
+        };
+        let replaced = |body: String, (peer, ours): &(String, String)| body.replace(peer, ours);
+        let our_body = case.own.iter().fold(case.body.clone(), replaced);
+        let peer = send(&self.servers.peer, &case.body);
+        difference(peer.as_ref(), send(&self.servers.ours, &our_body).as_ref())
     }
 
     /// Updates of what the peer has stored, or of the sample where it has nothing.
     fn updates(&self, sample: &Sample) -> Vec<Case> {
-        let stored = self.servers.peer.get(&sample.item());
-        if stored.code == 200 { sample.updates(&stored.body) } else { Vec::new() }
+        let [peer, ours] =
+            [&self.servers.peer, &self.servers.ours].map(|one| one.get(&sample.item()));
+        if peer.code == 200 { sample.updates(&peer.body, &ours.body) } else { Vec::new() }
     }
 
     /// Groups of equal differences, the largest first, with one example each.
@@ -152,6 +187,19 @@ impl Run<'_> {
             }
         }
         text
+    }
+
+    /// Every difference, one JSON object a line.
+    fn list(&self) -> String {
+        let line = |(case, difference): &(Case, Difference)| {
+            let Difference { class, peer, ours } = difference;
+            let line = json!({
+                "resource": case.resource, "what": case.what, "method": case.method,
+                "path": case.path, "class": class, "peer": peer, "ours": ours,
+            });
+            format!("{line}\n")
+        };
+        self.found.iter().map(line).collect()
     }
 
     fn summary(&self) -> String {

@@ -3,6 +3,7 @@
 use hansa_tests::Http;
 use serde_json::{Value, json};
 
+use crate::compare::TOKEN;
 use crate::vary::variations;
 
 /// One request, sent to both servers.
@@ -20,7 +21,30 @@ pub struct Case {
     pub headers: Vec<(&'static str, &'static str)>,
     /// The body.
     pub body: String,
+    /// What stands in our body in place of what stands in the peer's: an object's uid and the like.
+    pub own: Vec<(String, String)>,
 }
+
+/// What each server gave an object of itself, where a body must repeat it: the peer's, and ours.
+fn own_values(peer: &Value, ours: &Value) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for pointer in OWN {
+        let text = |object: &Value| Some(object.pointer(pointer)?.as_str()?.to_owned());
+        pairs.extend(text(peer).zip(text(ours)));
+    }
+    pairs.extend(token_volume(peer).zip(token_volume(ours)));
+    pairs.retain(|(peer, ours)| peer != ours);
+    pairs.into_iter().map(|(peer, ours)| (format!("{peer:?}"), format!("{ours:?}"))).collect()
+}
+
+/// The name of the volume for a pod's token, which has a random end.
+fn token_volume(pod: &Value) -> Option<String> {
+    let volumes = pod.pointer("/spec/volumes")?.as_array()?;
+    let mut names = volumes.iter().filter_map(|volume| volume["name"].as_str());
+    names.find(|name| name.starts_with(TOKEN)).map(str::to_owned)
+}
+
+const OWN: [&str; 3] = ["/metadata/uid", "/metadata/resourceVersion", "/spec/clusterIP"];
 
 /// A sample object and where it lives.
 pub struct Sample {
@@ -74,7 +98,7 @@ impl Sample {
 
     fn case(&self, what: &str, method: &'static str, path: String, body: String) -> Case {
         let (resource, what) = (self.resource.clone(), what.to_owned());
-        Case { resource, what, method, path, headers: vec![JSON], body }
+        Case { resource, what, method, path, headers: vec![JSON], body, own: Vec::new() }
     }
 
     /// The object, made for real.
@@ -98,12 +122,13 @@ impl Sample {
     }
 
     /// Every variation of what is stored as an update that changes nothing, also of the status.
-    pub fn updates(&self, stored: &Value) -> Vec<Case> {
-        let mut object = stored.clone();
+    pub fn updates(&self, peer: &Value, ours: &Value) -> Vec<Case> {
+        let mut object = peer.clone();
         let fields = object["metadata"].as_object_mut().expect("what is stored has metadata");
-        for own in ["uid", "creationTimestamp", "managedFields", "generation", "resourceVersion"] {
-            fields.remove(own);
+        for server in ["creationTimestamp", "managedFields", "generation"] {
+            fields.remove(server);
         }
+        let own = own_values(peer, ours);
         let mut cases = Vec::new();
         for (what, object) in variations(&object) {
             let path = format!("{}?dryRun=All", self.item());
@@ -114,6 +139,7 @@ impl Sample {
                 cases.push(self.case(&what, "PUT", path, object.to_string()));
             }
         }
+        cases.iter_mut().for_each(|case| case.own.clone_from(&own));
         cases
     }
 
@@ -209,11 +235,12 @@ impl Sample {
     fn deletions(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for body in DELETIONS {
-            let path = format!("{}?dryRun=All", self.item());
-            cases.push(self.case(&format!("delete {body}"), "DELETE", path, (*body).into()));
-            let path = format!("{}?dryRun=All&labelSelector=none=such", self.collection);
+            let (text, query) = dry(body);
+            let path = format!("{}{query}", self.item());
+            cases.push(self.case(&format!("delete {body}"), "DELETE", path, text.clone()));
+            let path = format!("{}?labelSelector=none=such", self.collection);
             let what = format!("delete collection {body}");
-            cases.push(self.case(&what, "DELETE", path, (*body).into()));
+            cases.push(self.case(&what, "DELETE", path, text));
         }
         let path = format!("{}/missing", self.collection);
         cases.push(self.case("delete what is missing", "DELETE", path, String::new()));
@@ -230,6 +257,7 @@ pub fn general() -> Vec<Case> {
         path: path.into(),
         headers: vec![("accept", "application/json")],
         body: String::new(),
+        own: Vec::new(),
     };
     GENERAL.iter().map(|path| case(path)).collect()
 }
@@ -364,6 +392,15 @@ const PATCHES: &[(&str, &str)] = &[
     ("application/apply-patch+yaml", "{}"),
     ("text/plain", "{}"),
 ];
+
+/// Options that delete nothing: where there is a body, the query does not count.
+fn dry(options: &str) -> (String, &'static str) {
+    match options.strip_prefix('{').filter(|rest| rest.ends_with('}')) {
+        Some("}") => (r#"{"dryRun":["All"]}"#.into(), ""),
+        Some(rest) if !options.contains("dryRun") => (format!(r#"{{"dryRun":["All"],{rest}"#), ""),
+        _ => (options.into(), "?dryRun=All"),
+    }
+}
 
 const DELETIONS: &[&str] = &[
     "",
