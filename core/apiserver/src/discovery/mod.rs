@@ -193,8 +193,8 @@ mod tests {
         assert_eq!(list["groupVersion"], "v1");
         assert_eq!(list["resources"][0]["shortNames"], json!(["po"]));
         let names: Vec<_> = list["resources"].as_array().unwrap().iter().collect();
-        assert_eq!(names[2]["name"], "pods/eviction");
-        assert_eq!((&names[2]["group"], &names[2]["kind"]), (&json!("policy"), &json!("Eviction")));
+        assert_eq!(names[1]["name"], "pods/eviction");
+        assert_eq!((&names[1]["group"], &names[1]["kind"]), (&json!("policy"), &json!("Eviction")));
         let group = plain(&snapshot, &["apis", "apps"]).unwrap();
         assert_eq!(group["preferredVersion"]["groupVersion"], "apps/v1");
         assert_eq!(group["versions"][1]["version"], "v1beta1");

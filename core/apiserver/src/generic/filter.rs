@@ -161,10 +161,18 @@ mod tests {
     #[test]
     fn fields_that_a_kind_does_not_have_are_refused() {
         let nodes = Served::builtin(Resource::new("", "v1", "Node", "nodes"), Plain);
-        for path in ["metadata.namespace", "spec.nodeName"] {
-            let error = Filter::all("").with_field(path, "x").check(&nodes).unwrap_err();
-            assert_eq!(error.message, format!("field label not supported: {path}"));
+        let check = |served: &Served, path| Filter::all("").with_field(path, "x").check(served);
+        let error = check(&nodes, "spec.nodeName").unwrap_err();
+        let only = "only \"metadata.name\", \"metadata.namespace\"";
+        assert_eq!(
+            error.message,
+            format!("\"spec.nodeName\" is not a known field selector: {only}")
+        );
+        let pods = Served::builtin(Resource::new("", "v1", "Pod", "pods").namespaced(), Nodes);
+        let error = check(&pods, "spec.unheardOf").unwrap_err();
+        assert_eq!(error.message, "field label not supported: spec.unheardOf");
+        for path in [NAME, NAMESPACE] {
+            assert!(check(&nodes, path).is_ok());
         }
-        assert!(Filter::all("").with_field(NAME, "x").check(&nodes).is_ok());
     }
 }

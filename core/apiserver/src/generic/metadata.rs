@@ -306,18 +306,22 @@ mod tests {
 
         let mut changed = obj.clone();
         changed["metadata"]["uid"] = "other".into();
-        changed["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z".into();
         restore(&mut changed, &obj);
         assert_eq!(changed, obj);
+        changed["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z".into();
+        restore(&mut changed, &obj);
+        let why = "metadata.deletionTimestamp: Invalid value: \"2020-01-01T00:00:00Z\": field is \
+                   immutable";
+        assert_eq!(validate_update(&changed, &obj)[0].to_string(), why);
     }
 
     #[test]
     fn the_path_decides_on_name_and_namespace() {
         let ctx = Context::internal("update", "n", "a");
-        let mut obj = json!({"metadata": {}});
+        let mut obj = json!({"metadata": {"name": "a"}});
         place(&pods(), &ctx, &mut obj).unwrap();
         assert_eq!(obj["metadata"], json!({"name": "a", "namespace": "n"}));
-        for other in [json!({"name": "b"}), json!({"name": "a", "namespace": "m"})] {
+        for other in [json!({}), json!({"name": "b"}), json!({"name": "a", "namespace": "m"})] {
             let error = place(&pods(), &ctx, &mut json!({"metadata": other})).unwrap_err();
             assert_eq!(error.code, 400);
         }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use hansa_api::field::FieldError;
 use hansa_api::status::{ApiError, Reason};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 
 use crate::body::Body;
 use crate::generic::catalog::Served;
@@ -89,9 +89,6 @@ async fn answer(
         .get(&info.api_group, &info.api_version, &info.resource)
         .ok_or_else(ApiError::no_such_resource)?;
     check_scope(&served.resource, info)?;
-    if request.method() == Method::HEAD {
-        return Err(not_allowed());
-    }
     let (parts, body) = request.into_parts();
     let call = Call {
         registry: registry.clone(),

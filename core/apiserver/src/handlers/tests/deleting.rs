@@ -57,11 +57,12 @@ async fn a_bound_pod_waits_for_its_node_to_confirm() {
     assert_eq!(server.patch(&format!("{uri}/status"), "merge", &status).await.code, 200);
     let confirm = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
     let gone = server.delete(&uri, &confirm).await;
-    assert_eq!(gone.body["status"], "Success");
+    assert_eq!(gone.body["status"]["phase"], "Succeeded");
     assert_eq!(server.get(&uri).await.code, 404);
     server.post(PODS, &pod("q")).await;
     let unbound = server.delete(&format!("{PODS}/q"), &Value::Null).await;
-    assert_eq!(unbound.body["status"], "Success");
+    assert_eq!(unbound.body["status"]["phase"], "Pending");
+    assert_eq!(server.get(&format!("{PODS}/q")).await.code, 404);
 }
 
 #[tokio::test]
