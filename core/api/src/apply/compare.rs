@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::element::{PathElement, same};
 use super::list;
-use super::schema::{Identity, List, Map, Scalar, Shape, Type};
+use super::schema::{Identity, List, Map, NULL, Scalar, Shape, Type};
 use super::set::Set;
 use super::validate::{Mismatches, scalar_mismatch};
 use crate::meta::Fields;
@@ -223,8 +223,10 @@ impl<'a> Side<'a> {
 
     fn get(self, entry: Type<'_>, name: &str) -> Option<&'a Value> {
         let fields = self.fields?;
-        let silent = || self.map.field(name).is_some_and(|field| field.always);
-        fields.get(name).or_else(|| silent().then(|| entry.nothing()))
+        fields.get(name).or_else(|| {
+            let silent = self.map.field(name).filter(|field| field.always)?;
+            Some(if silent.null { &NULL } else { entry.nothing() })
+        })
     }
 }
 

@@ -92,7 +92,8 @@ impl Builder {
         Field {
             name: field.name.as_str().into(),
             kind,
-            always: self.fills && (field.always || field.required),
+            always: self.fills && field.always,
+            null: field.pointer,
             default: key_default(def, field),
         }
     }
@@ -167,7 +168,8 @@ impl Builder {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let kind = self.open_api(property, preserve, false);
             let default = property.get("default").filter(|value| !value.is_null()).cloned();
-            fields.push(Field { name: name.as_str().into(), kind, always: false, default });
+            let name = name.as_str().into();
+            fields.push(Field { name, kind, always: false, null: false, default });
         }
         if root || schema["x-kubernetes-embedded-resource"] == true {
             self.add_type_fields(&mut fields);
@@ -190,7 +192,8 @@ impl Builder {
         let text = scalar_type(Scalar::String);
         let metadata = bundle().type_named(OBJECT_META).map_or(DEDUCED, |id| self.object(id));
         for (name, kind) in [("apiVersion", text), ("kind", text), ("metadata", metadata)] {
-            fields.push(Field { name: name.into(), kind, always: false, default: None });
+            let name = name.into();
+            fields.push(Field { name, kind, always: false, null: false, default: None });
         }
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Field {
     pub(super) kind: TypeNumber,
     /// Whether it is there even when it is empty.
     pub(super) always: bool,
+    /// Whether it is null when nobody wrote it, and not its type's own zero.
+    pub(super) null: bool,
     /// What it is when it is absent, where it is a list's key.
     pub(super) default: Option<Value>,
 }
@@ -149,11 +151,22 @@ impl<'a> Type<'a> {
     /// What an empty field of this type is that is there all the same.
     pub(super) fn nothing(self) -> &'static Value {
         static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
-        static NULL: Value = Value::Null;
+        static TEXT: LazyLock<Value> = LazyLock::new(|| Value::from(""));
+        static NUMBER: LazyLock<Value> = LazyLock::new(|| Value::from(0));
+        static FALSE: Value = Value::Bool(false);
         let atom = self.atom();
-        if atom.map.is_some() && atom.scalar.is_none() { &EMPTY } else { &NULL }
+        match (&atom.map, atom.scalar) {
+            (Some(_), None) => &EMPTY,
+            (None, Some(Scalar::String)) => &TEXT,
+            (None, Some(Scalar::Numeric)) => &NUMBER,
+            (None, Some(Scalar::Boolean)) => &FALSE,
+            _ => &NULL,
+        }
     }
 }
+
+/// What most empty fields are.
+pub(super) static NULL: Value = Value::Null;
 
 impl Map {
     pub(super) fn field(&self, name: &str) -> Option<&Field> {

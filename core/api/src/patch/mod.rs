@@ -31,7 +31,10 @@ impl From<PatchError> for ApiError {
         match error {
             PatchError::Malformed(_) => Self::bad_request(message),
             PatchError::TooManyOperations(_) => Self::new(Reason::RequestEntityTooLarge, message),
-            PatchError::Rejected(_) => Self::new(Reason::Invalid, message),
+            PatchError::Rejected(_) => {
+                let details = Some(Box::default());
+                Self { details, ..Self::new(Reason::Invalid, message) }
+            }
         }
     }
 }

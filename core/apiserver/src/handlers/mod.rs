@@ -147,7 +147,8 @@ fn check_scope(resource: &Resource, info: &RequestInfo) -> Result<(), ApiError> 
 /// 405 as upstream words it.
 fn not_allowed() -> ApiError {
     let message = "the server does not allow this method on the requested resource";
-    ApiError::new(Reason::MethodNotAllowed, message)
+    let details = Some(Box::default());
+    ApiError { details, ..ApiError::new(Reason::MethodNotAllowed, message) }
 }
 
 impl Call {

@@ -45,7 +45,7 @@ pub(super) fn selects_something(check: &mut Check, selector: &Value, kind: &str)
 pub(super) fn template_labels(check: &mut Check, spec: &Value, selector: &Selector) {
     let labels = meta::map_at(spec, &["template", "metadata", "labels"]);
     if !selector.matches_map(labels) {
-        let value = Value::Object(labels.cloned().unwrap_or_default());
+        let value = labels.cloned().map_or(Value::Null, Value::Object);
         let why = "`selector` does not match template `labels`";
         check.invalid("spec.template.metadata.labels", value, why);
     }

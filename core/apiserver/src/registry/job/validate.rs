@@ -38,7 +38,7 @@ pub(super) fn job(check: &mut Check, obj: &Value) {
     check.label_selector("spec.selector", selector);
     let labels = meta::map_at(spec, &["template", "metadata", "labels"]);
     if Selector::from_object(Some(selector)).is_ok_and(|parsed| !parsed.matches_map(labels)) {
-        let value = Value::Object(labels.cloned().unwrap_or_default());
+        let value = labels.cloned().map_or(Value::Null, Value::Object);
         let why = "`selector` does not match template `labels`";
         check.invalid("spec.template.metadata.labels", value, why);
     }
@@ -63,7 +63,7 @@ fn generated(check: &mut Check, obj: &Value) {
         match labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) {
             None => check.required(path, &format!("must be '{wanted}'")),
             Some(found) if found != wanted => {
-                let value = Value::Object(labels.cloned().unwrap_or_default());
+                let value = labels.cloned().map_or(Value::Null, Value::Object);
                 check.invalid(path, value, &format!("must be '{wanted}'"));
             }
             Some(_) => {}

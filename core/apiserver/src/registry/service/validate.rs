@@ -46,7 +46,7 @@ pub(super) fn service(check: &mut Check, obj: &Value) {
 /// Fields that hold one of a few words if they are there.
 const CHOICES: [(&str, &[&str]); 2] = [
     ("ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"]),
-    ("trafficDistribution", &["PreferClose", "PreferSameNode", "PreferSameZone"]),
+    ("trafficDistribution", &["PreferClose", "PreferSameZone", "PreferSameNode"]),
 ];
 
 /// What is for Services that can be reached from outside.
