@@ -11,7 +11,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 const API_VERSION: &str =
     "APIVersion defines which version of its group's schema the object follows: GROUP/VERSION.";
 const KIND: &str = "The kind of this object.";
-const METADATA: &str = "Standard metadata of objects.";
+const METADATA: &str = "Standard object's metadata, as every kind has it.";
 
 /// The component's name: the group's parts reversed, version and kind.
 pub(super) fn component_name(resource: &Resource, kind: &str) -> String {
