@@ -7,7 +7,8 @@ use futures::stream;
 use hansa_client::kube::api::{ListParams, Patch, PatchParams, PostParams};
 use hansa_client::kube::core::{ApiResource, GroupVersionKind};
 use hansa_client::kube::{Api, Client};
-use serde_json::json;
+use hansa_tests::{Cluster, Options};
+use serde_json::{Value, json};
 
 use crate::{client, cpu_secs, creates, report, resident_mib, start};
 
@@ -15,21 +16,34 @@ const NODES: usize = 1_000;
 const PODS: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Measures on a member whose nodes are objects only: nobody runs the pods.
-#[allow(clippy::cast_precision_loss)]
+/// Measures with nodes that are objects only, where nobody runs the pods, and with as many hollow
+/// nodes, whose kubelets run in the same process and report every pod Running.
 pub async fn run() {
     let cluster = start("bench-scheduling", "hollow", false);
     let client = client(&cluster).await;
     make_nodes(&client, NODES).await;
-    let pods = creates::api(&client, "Pod");
-    let (begun, cpu) = (Instant::now(), cpu_secs(&cluster));
+    measure(&cluster, &client, json!({ "bench": "node" }), "1,000 Node objects").await;
+    drop(cluster);
+    let nodes = u16::try_from(NODES).expect("it fits");
+    let options = Options { name: "bench-hollow", runtime: "hollow", nodes, hub: false };
+    let begun = Instant::now();
+    let cluster = Cluster::start(&options);
+    let client = crate::client(&cluster).await;
+    report("1,000 hollow nodes: all Ready after", begun.elapsed().as_secs_f64(), "s");
+    measure(&cluster, &client, json!({}), "1,000 hollow nodes").await;
+}
+
+#[allow(clippy::cast_precision_loss)]
+async fn measure(cluster: &Cluster, client: &Client, selector: Value, what: &str) {
+    let pods = creates::api(client, "Pod");
+    let (begun, cpu) = (Instant::now(), cpu_secs(cluster));
     stream::iter(0..PODS)
         .for_each_concurrent(64, |number| {
-            let pods = &pods;
+            let (pods, selector) = (&pods, &selector);
             async move {
                 let mut pod = creates::pod(&format!("s{number}"));
                 pod["spec"]["schedulerName"] = json!("default-scheduler");
-                pod["spec"]["nodeSelector"] = json!({ "bench": "node" });
+                pod["spec"]["nodeSelector"] = selector.clone();
                 let pod = serde_json::from_value(pod).expect("a pod");
                 pods.create(&PostParams::default(), &pod).await.expect("the create succeeds");
             }
@@ -45,14 +59,14 @@ pub async fn run() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = begun.elapsed().as_secs_f64();
-    report("5,000 pods, 1,000 nodes: created at", PODS as f64 / created, "per s");
+    report(&format!("5,000 pods, {what}: created at"), PODS as f64 / created, "per s");
     report("  created and bound at", PODS as f64 / took, "per s");
     report(
         "  CPU of the whole cluster per pod",
-        (cpu_secs(&cluster) - cpu) * 1000.0 / PODS as f64,
+        (cpu_secs(cluster) - cpu) * 1000.0 / PODS as f64,
         "ms",
     );
-    report("  memory of the whole cluster (RSS)", resident_mib(&cluster), "MiB");
+    report("  memory of the whole cluster (RSS)", resident_mib(cluster), "MiB");
 }
 
 /// Makes Node objects that are Ready and that no kubelet stands behind.
